@@ -1,0 +1,99 @@
+"""The pool of PostgreSQL connections, and the one place where psycopg's errors become ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from psycopg.rows import TupleRow
+
+from titanflow.errors import StorageUnavailable
+
+Connection = psycopg.Connection[TupleRow]
+
+_STATEMENT_TIMEOUT_MS = 15_000
+_CONNECT_TIMEOUT_S = 5
+_CHECKOUT_TIMEOUT_S = 5.0
+
+
+class Database:
+    """A bounded pool of connections, all in autocommit mode.
+
+    url: a libpq URL. pool_size: at most so many connections; few are better than many (docs/performance.md).
+    statement_timeout_ms: the server ends a longer statement itself, since a client that gives up does not.
+    """
+
+    def __init__(
+        self, url: str, *, pool_size: int = 8, statement_timeout_ms: int = _STATEMENT_TIMEOUT_MS
+    ) -> None:
+        options = (
+            f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={statement_timeout_ms} "
+            "-c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
+        )
+        self._pool: psycopg_pool.ConnectionPool[Connection] = psycopg_pool.ConnectionPool(
+            url,
+            min_size=0,
+            max_size=pool_size,
+            timeout=_CHECKOUT_TIMEOUT_S,
+            reconnect_timeout=_CONNECT_TIMEOUT_S,
+            kwargs={
+                "autocommit": True,
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "options": options,
+                "application_name": "titanflow",
+            },
+            open=True,
+        )
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend a connection in autocommit mode: a single statement costs a single round trip.
+
+        Raises StorageUnavailable if PostgreSQL is away or doesn't answer in time; a write may have happened then.
+        """
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except (
+            psycopg.OperationalError,
+            psycopg.InterfaceError,
+            psycopg_pool.PoolTimeout,
+            psycopg_pool.PoolClosed,
+        ) as error:
+            raise StorageUnavailable(
+                "PostgreSQL can't be reached or didn't answer in time",
+                why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+                fix="It is tried again; see `titanflow doctor`.",
+            ) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Lend a connection inside a transaction that commits at the end, or rolls back on an exception."""
+        with self.connection() as connection, connection.transaction():
+            yield connection
+
+    def gauges(self) -> dict[str, int]:
+        """Return the pool's own figures: sizes, waiting requests, errors."""
+        return dict(self._pool.get_stats())
+
+    def close(self) -> None:
+        """Close all connections. Nothing may use the database afterwards."""
+        self._pool.close(timeout=5)
+
+
+def connect(url: str, **options: Any) -> Connection:
+    """Open one connection outside the pool, in autocommit mode: migrations, exports, tools.
+
+    Raises StorageUnavailable if PostgreSQL can't be reached.
+    """
+    try:
+        return psycopg.connect(
+            url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, application_name="titanflow", **options
+        )
+    except psycopg.OperationalError as error:
+        raise StorageUnavailable(
+            "PostgreSQL can't be reached",
+            why=str(error).strip().splitlines()[0],
+            fix="Check DATABASE_URL and that the server runs.",
+        ) from error

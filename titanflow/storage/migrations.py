@@ -1,0 +1,95 @@
+"""Applies migrations/NNNN_what.sql, each once, whoever else does the same at this moment.
+
+A file is sent in one transaction together with its row in schema_migrations. A file whose first line is
+`-- no-transaction` is sent one statement at a time (CREATE INDEX CONCURRENTLY), and must be repeatable.
+The lock is polled, never waited for inside PostgreSQL: a CONCURRENTLY build would wait for that waiter.
+"""
+
+import hashlib
+import time
+from pathlib import Path
+
+from psycopg import sql
+
+from titanflow.errors import ConfigurationError
+from titanflow.storage.database import Connection, connect
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_LOCK = 0x717A4F10
+_LOCK_PATIENCE_S = 120.0
+
+
+def migrate(url: str, folder: Path = MIGRATIONS) -> list[str]:
+    """Bring the schema up to date. Returns the names of the files applied now, in order.
+
+    Raises ConfigurationError if the database was migrated by newer code, or an applied file was edited since;
+    StorageUnavailable if PostgreSQL is away.
+    """
+    files = {file.stem: file.read_text() for file in sorted(folder.glob("[0-9]*.sql"))}
+    with connect(url) as lock, connect(url, options="-c lock_timeout=5000") as work:
+        _take_lock(lock)
+        work.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (name text PRIMARY KEY, sha256 text NOT NULL,"
+            " applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        applied = _check_applied(work, files)
+        missing = [name for name in files if name not in applied]
+        for name in missing:
+            _apply(work, name, files[name])
+    return missing
+
+
+def pending(url: str, folder: Path = MIGRATIONS) -> list[str]:
+    """Return the names of the files not applied yet. Raises as `migrate` does; changes nothing."""
+    files = {file.stem: file.read_text() for file in sorted(folder.glob("[0-9]*.sql"))}
+    with connect(url) as work:
+        if work.execute("SELECT to_regclass('schema_migrations')").fetchone() == (None,):
+            return list(files)
+        applied = _check_applied(work, files)
+    return [name for name in files if name not in applied]
+
+
+def _take_lock(connection: Connection) -> None:
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone() != (True,):
+        if time.monotonic() > deadline:
+            raise ConfigurationError(
+                "The migrations can't start",
+                why=f"another process has been migrating for {_LOCK_PATIENCE_S:.0f} s",
+                fix="Find it in pg_locks (locktype advisory), end it, and start again.",
+            )
+        time.sleep(0.1)
+
+
+def _check_applied(work: Connection, files: dict[str, str]) -> set[str]:
+    applied: dict[str, str] = dict(work.execute("SELECT name, sha256 FROM schema_migrations").fetchall())
+    unknown = sorted(set(applied) - set(files))
+    if unknown:
+        raise ConfigurationError(
+            f"The database is newer than this program: it has migration {unknown[-1]}",
+            fix="Start the newer version, or restore the backup made before the upgrade.",
+        )
+    for name, digest in applied.items():
+        if digest != _sha256(files[name]):
+            raise ConfigurationError(
+                f"Migration {name} was edited after it had been applied",
+                fix="Restore the file and put the change into a new migration.",
+            )
+    return set(applied)
+
+
+def _apply(work: Connection, name: str, text: str) -> None:
+    record = "INSERT INTO schema_migrations (name, sha256) VALUES (%s, %s)"
+    if text.startswith("-- no-transaction"):
+        for statement in text.split(";\n"):
+            if statement.strip():
+                work.execute(sql.SQL(statement))  # type: ignore[arg-type]  # our own file, not a literal
+        work.execute(record, [name, _sha256(text)])
+        return
+    with work.transaction():
+        work.execute(sql.SQL(text))  # type: ignore[arg-type]  # our own file, not a literal
+        work.execute(record, [name, _sha256(text)])
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
