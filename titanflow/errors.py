@@ -12,9 +12,7 @@ class TitanFlowError(Exception):
 
     code = "error"
 
-    def __init__(
-        self, what: str, *, why: str = "", fix: str = "", code: str | None = None, **fields: object
-    ) -> None:
+    def __init__(self, what: str, *, why: str = "", fix: str = "", code: str | None = None, **fields: object) -> None:
         self.what, self.why, self.fix, self.fields = what, why, fix, fields
         if code is not None:
             self.code = code

@@ -24,9 +24,7 @@ class Database:
     statement_timeout_ms: the server ends a longer statement itself, since a client that gives up does not.
     """
 
-    def __init__(
-        self, url: str, *, pool_size: int = 8, statement_timeout_ms: int = _STATEMENT_TIMEOUT_MS
-    ) -> None:
+    def __init__(self, url: str, *, pool_size: int = 8, statement_timeout_ms: int = _STATEMENT_TIMEOUT_MS) -> None:
         options = (
             f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={statement_timeout_ms} "
             "-c idle_in_transaction_session_timeout=60000 -c timezone=UTC"

@@ -83,11 +83,11 @@ def _apply(work: Connection, name: str, text: str) -> None:
     if text.startswith("-- no-transaction"):
         for statement in text.split(";\n"):
             if statement.strip():
-                work.execute(sql.SQL(statement))  # type: ignore[arg-type]  # our own file, not a literal
+                work.execute(sql.SQL(statement))
         work.execute(record, [name, _sha256(text)])
         return
     with work.transaction():
-        work.execute(sql.SQL(text))  # type: ignore[arg-type]  # our own file, not a literal
+        work.execute(sql.SQL(text))
         work.execute(record, [name, _sha256(text)])
 
 

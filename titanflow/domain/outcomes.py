@@ -1,0 +1,55 @@
+"""What became of one POST to Meta: three outcomes, nothing in between (docs/architecture.md, "The outcome of a POST")."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Scope = Literal["message", "contact", "template", "number", "account", "app", "campaign"]
+Verdict = Literal["final", "again", "doubt"]
+Action = Literal["none", "slow_down", "pause", "block", "next_template", "suppress", "opt_out", "breaker"]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRule:
+    """What one of Meta's error codes means, what follows from it, and what to tell people.
+
+    verdict: what a refusal with it means for the message. scope: whom the action hits. pause_s: the first pause,
+    doubled while it goes on up to max_pause_s. breaker: so many in a row pause the campaign (0: never).
+    """
+
+    code: int
+    verdict: Verdict
+    scope: Scope
+    action: Action
+    sentence: str
+    fix: str
+    pause_s: float = 0.0
+    max_pause_s: float = 0.0
+    breaker: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Meta answered 200 and gave a wamid: taken, nothing more. held: kept back for quality assessment."""
+
+    wamid: str
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Meta surely did not take it, or no byte of it left. rule.verdict says if it may be sent again."""
+
+    rule: ErrorRule
+    detail: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """It may have been taken: never sent again by itself. rule: present if Meta named a code."""
+
+    reason: str
+    rule: ErrorRule | None = None
+
+
+Outcome = Accepted | Rejected | Uncertain
