@@ -1,8 +1,8 @@
 """Starting a server as a normal user, whoever we are: PostgreSQL refuses to run as root.
 
-Not root: as ourselves. Root: as the user the data belong to, or `nobody`, if that user can reach the
-binaries and the data; else in a user namespace of its own (`unshare`), where root is a plain user and
-the files stay root's. That works below a 0700 home too; a container's seccomp profile may forbid it.
+Not root: as ourselves. Root: as the user whom the data or DATA_DIR belong to, or as `nobody`, if that
+user can reach the binaries and the data; else in a user namespace of its own (`unshare`), where root is
+a plain user and the files stay root's. That works below a 0700 home too; a container may forbid it.
 """
 
 import os
@@ -92,7 +92,7 @@ def choose(binary: Path, data: Path) -> Launcher:
                 fix="Run this command as that user, or set DATA_DIR to another folder.",
             )
         return Launcher(os.geteuid(), os.getegid())
-    for user in (_user_by_id(owner), _user_by_name("nobody")):
+    for user in (_user_by_id(owner), _user_by_id(data.parent.stat().st_uid), _user_by_name("nobody")):
         if user and user.pw_uid != 0 and _may_reach(user, binary) and _may_reach(user, data.parent):
             return Launcher(user.pw_uid, user.pw_gid, drops_to_owner=True)
     if unshare := shutil.which("unshare"):

@@ -3,12 +3,12 @@
 import base64
 import json
 import os
-import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from titanflow.embedded.files import draft_of
 from titanflow.errors import ConfigurationError
 
 
@@ -100,7 +100,7 @@ def write_state(layout: Layout, state: dict[Kind, Running]) -> None:
         layout.state.unlink(missing_ok=True)
         return
     text = json.dumps({kind: asdict(running) for kind, running in state.items()}, indent=2)
-    os.replace(_private_file(layout.state, text), layout.state)
+    os.replace(draft_of(layout.state, text), layout.state)
 
 
 def secret_key(data_dir: Path) -> str:
@@ -119,7 +119,7 @@ def secret_key(data_dir: Path) -> str:
 def kept_secret(path: Path) -> str:
     """Return the secret kept at path, 32 random bytes, made if there is none. Mode 0600 in any case."""
     if not path.exists():
-        draft = _private_file(path, base64.urlsafe_b64encode(os.urandom(32)).decode())
+        draft = draft_of(path, base64.urlsafe_b64encode(os.urandom(32)).decode())
         with suppress(FileExistsError):  # two at once: the first one's counts
             os.link(draft, path)
         draft.unlink()
@@ -135,13 +135,3 @@ def not_writable(layout: Layout, error: OSError) -> ConfigurationError:
         why=f"{error.strerror or error} ({error.filename or layout.data_dir})",
         fix="Set DATA_DIR to a folder that this user may write.",
     )
-
-
-def _private_file(beside: Path, text: str) -> Path:
-    draft = beside.with_name(f".{beside.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return draft

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from titanflow.embedded.files import open_private
 from titanflow.errors import Unavailable
 
 _POLL_S = 0.01
@@ -19,7 +20,7 @@ _POLL_S = 0.01
 
 def try_take(path: Path) -> int | None:
     """Return the descriptor of the locked file, or None if somebody else holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_private(path, os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -42,6 +43,12 @@ def take(path: Path, *, timeout_s: float) -> int:
     return descriptor
 
 
+def release(descriptor: int) -> None:
+    """Give the lock up for all who inherited it, a forked worker for instance."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
 @contextmanager
 def held(path: Path, *, timeout_s: float) -> Iterator[None]:
     """Hold the lock for the block."""
@@ -49,7 +56,7 @@ def held(path: Path, *, timeout_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def is_held(path: Path) -> bool:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from titanflow.embedded import locks, postgres, valkey
+from titanflow.embedded.files import make_folder, open_private
 from titanflow.embedded.layout import (
     Kind,
     Layout,
@@ -41,7 +42,7 @@ _POLL_S = 0.005
 _START_LOCK_S = 120.0
 _STOP_S = 20.0
 _KILLED_S = 5.0
-_ORPHANS_S = 2.0
+_ORPHANS_S = 1.0
 _PORT_TRIES = 5
 _PORTS = range(15_000, 32_000)  # below the ports that systems give to outgoing connections
 _LARGEST_LOG = 16 * 1024 * 1024
@@ -66,8 +67,8 @@ def start(data_dir: Path, *, postgres: bool = True, redis: bool = True, durable:
     wanted = [kind for kind, asked in ((Kind.POSTGRES, postgres), (Kind.REDIS, redis)) if asked]
     try:
         layout.data_dir.mkdir(parents=True, exist_ok=True)
-        layout.run.mkdir(exist_ok=True)
-        layout.logs.mkdir(mode=0o700, exist_ok=True)  # statements that failed are in there, with their values
+        make_folder(layout.run, 0o755)
+        make_folder(layout.logs, 0o700)  # statements that failed are in there, with their values
         servers = EmbeddedServers(layout, durable=durable)
         with ExitStack() as undo:
             undo.callback(servers.stop)
@@ -129,11 +130,9 @@ class EmbeddedServers:
         for child in self._children.values():
             child.wait(timeout=_KILLED_S)
         for descriptor in self._owner_locks.values():
-            os.close(descriptor)
+            locks.release(descriptor)
         if self._watcher is not None:
-            assert self._watcher.stdin is not None
-            self._watcher.stdin.close()
-            self._watcher.wait(timeout=_START_LOCK_S)
+            self._watcher.communicate(b".", timeout=_START_LOCK_S)
         self._children, self._owner_locks, self._owned, self._watcher = {}, {}, {}, None
 
     def kill_postgres(self) -> None:
@@ -193,7 +192,7 @@ class EmbeddedServers:
         if self._watcher is None:
             source = Path(__file__).resolve().parents[2]
             self._watcher = subprocess.Popen(
-                [sys.executable, "-m", "titanflow.embedded.watcher", self._layout.data_dir, self._token],
+                [sys.executable, "-P", "-m", "titanflow.embedded.watcher", self._layout.data_dir, self._token],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -217,7 +216,7 @@ class EmbeddedServers:
             if trouble is None:
                 self._ports[kind] = port
                 return
-            if only_port or "in use" not in trouble or attempt == _PORT_TRIES - 1:
+            if only_port or "ddress already in use" not in trouble or attempt == _PORT_TRIES - 1:
                 break
             port = None
         raise Unavailable(
@@ -235,7 +234,7 @@ class EmbeddedServers:
         server_lock = locks.take(layout.server_lock(kind), timeout_s=_KILLED_S)
         try:
             server.before_start(port)
-            with log_path.open("ab") as log:
+            with os.fdopen(open_private(log_path, os.O_WRONLY | os.O_APPEND), "ab") as log:
                 log_from = log.tell()
                 child = server.launcher.spawn(server.command(port), log=log, keep_open=server_lock)
         finally:
@@ -282,12 +281,16 @@ def end(layout: Layout, kind: Kind, signals: tuple[signal.Signals, ...] | None =
         if not locks.is_held(lock):
             return
         main = _main_process(layout, kind)
-        if main is not None:
-            with suppress(ProcessLookupError):
-                os.kill(main, number)
-        orphans = main is None or number == signal.SIGKILL  # they go by themselves, but not for being asked
-        if locks.wait_free(lock, timeout_s=_ORPHANS_S if orphans else _STOP_S):
+        if main is None:
+            break
+        with suppress(ProcessLookupError):
+            os.kill(main, number)
+        if number == signal.SIGKILL:
+            break
+        if locks.wait_free(lock, timeout_s=_STOP_S):
             return
+    if locks.wait_free(lock, timeout_s=_ORPHANS_S):  # children of a killed server end by themselves, as a rule
+        return
     for pid in locks.holders(lock) or []:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
