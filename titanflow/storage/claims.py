@@ -1,0 +1,241 @@
+"""Claims: taking contacts for sending, durably, before any byte leaves. The fence against sending twice.
+
+One statement, one commit. It holds a share lock on the number's lease and on the campaign: a take-over, a pause or
+a cancellation waits for a claim under way, and no claim follows one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from titanflow.storage.database import Database
+
+# After so long nobody can be waiting for Meta's answer any more: twice the request's time-out.
+IN_DOUBT_AFTER_S = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who claims. epoch: of its lease, which is also its incarnation; node_id: the counters' shard."""
+
+    node_id: int
+    number_id: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One contact of the batch. log_id None: not taken, because the person is suppressed for `suppressed`."""
+
+    contact_id: int
+    log_id: int | None
+    attempt: int
+    suppressed: str | None
+
+
+_GUARD = """
+    lease AS MATERIALIZED (
+        SELECT 1 FROM leases
+        WHERE kind = 'number' AND resource_id = %(number_id)s AND epoch = %(epoch)s
+          AND node_id = %(node_id)s AND expires_at > clock_timestamp()
+        FOR SHARE
+    ), campaign AS MATERIALIZED (
+        SELECT id FROM campaigns
+        WHERE id = %(campaign_id)s AND state = 'running' AND EXISTS (SELECT FROM lease)
+        FOR SHARE
+    )"""
+
+_CLAIM = f"""
+    WITH {_GUARD}, candidate AS MATERIALIZED (
+        SELECT contact.id, suppression.reason AS suppressed
+        FROM campaign
+        JOIN contacts AS contact ON contact.campaign_id = campaign.id
+        LEFT JOIN suppressions AS suppression
+            ON suppression.phone = contact.phone
+            AND (suppression.expires_at IS NULL OR suppression.expires_at > now())
+        WHERE contact.id = ANY(%(contact_ids)s) AND contact.excluded_reason IS NULL
+    ), claimed AS (
+        -- ON CONFLICT is the fence: a contact taken elsewhere is skipped, it is no error.
+        INSERT INTO message_logs
+            (campaign_id, contact_id, number_id, template_id, incarnation, state, due_at)
+        SELECT %(campaign_id)s, id, %(number_id)s, %(template_id)s, %(epoch)s, 'claimed',
+               now() + make_interval(secs => %(in_doubt_after_s)s)
+        FROM candidate WHERE suppressed IS NULL ORDER BY id
+        ON CONFLICT (campaign_id, contact_id) DO NOTHING
+        RETURNING id, contact_id
+    ), counted AS (
+        INSERT INTO campaign_counters AS counter (campaign_id, node_id, pending, claimed)
+        SELECT %(campaign_id)s, %(node_id)s, -count(*), count(*) FROM claimed HAVING count(*) > 0
+        ON CONFLICT (campaign_id, node_id) DO UPDATE
+        SET pending = counter.pending + EXCLUDED.pending, claimed = counter.claimed + EXCLUDED.claimed
+    )
+    SELECT contact_id, id AS log_id, 1 AS attempt, NULL AS suppressed FROM claimed
+    UNION ALL
+    SELECT id, NULL, 1, suppressed FROM candidate WHERE suppressed IS NOT NULL
+"""  # noqa: S608  (constants only)
+
+_CLAIM_AGAIN = f"""
+    WITH {_GUARD}, candidate AS MATERIALIZED (
+        SELECT message.id, suppression.reason AS suppressed
+        FROM campaign
+        JOIN message_logs AS message ON message.campaign_id = campaign.id
+        JOIN contacts AS contact ON contact.id = message.contact_id
+        LEFT JOIN suppressions AS suppression
+            ON suppression.phone = contact.phone
+            AND (suppression.expires_at IS NULL OR suppression.expires_at > now())
+        WHERE message.contact_id = ANY(%(contact_ids)s)
+          AND message.state = 'retrying' AND message.due_at <= now()
+        ORDER BY message.id
+        FOR UPDATE OF message SKIP LOCKED
+    ), kept AS (
+        INSERT INTO message_attempts
+            (log_id, attempt, number_id, template_id, state, error_code, error_detail, wamid, claimed_at)
+        SELECT message.id, message.attempt, message.number_id, message.template_id, message.state,
+               message.error_code, message.error_detail, message.wamid, message.claimed_at
+        FROM message_logs AS message JOIN candidate ON candidate.id = message.id
+        WHERE candidate.suppressed IS NULL
+    ), claimed AS (
+        UPDATE message_logs AS message
+        SET state = 'claimed', attempt = message.attempt + 1, number_id = %(number_id)s,
+            template_id = %(template_id)s, incarnation = %(epoch)s, claimed_at = now(),
+            due_at = now() + make_interval(secs => %(in_doubt_after_s)s),
+            error_code = NULL, error_detail = NULL, wamid = NULL
+        FROM candidate
+        WHERE message.id = candidate.id AND candidate.suppressed IS NULL
+        RETURNING message.id, message.contact_id, message.attempt
+    ), counted AS (
+        INSERT INTO campaign_counters AS counter (campaign_id, node_id, retrying, claimed)
+        SELECT %(campaign_id)s, %(node_id)s, -count(*), count(*) FROM claimed HAVING count(*) > 0
+        ON CONFLICT (campaign_id, node_id) DO UPDATE
+        SET retrying = counter.retrying + EXCLUDED.retrying, claimed = counter.claimed + EXCLUDED.claimed
+    )
+    SELECT contact_id, id AS log_id, attempt, NULL AS suppressed FROM claimed
+    UNION ALL
+    SELECT message.contact_id, NULL, message.attempt, candidate.suppressed
+    FROM candidate JOIN message_logs AS message USING (id) WHERE candidate.suppressed IS NOT NULL
+"""  # noqa: S608  (constants only)
+
+# A statement of its own: it locks the campaign against every claim, so that no contact can be claimed
+# by one transaction and excluded by another. Suppressed people are few; this is rare.
+_LOCK_CAMPAIGN = "SELECT FROM campaigns WHERE id = %(campaign_id)s FOR UPDATE"
+
+_EXCLUDE = """
+    WITH suppressed AS MATERIALIZED (
+        SELECT contact.id, suppression.reason
+        FROM contacts AS contact JOIN suppressions AS suppression ON suppression.phone = contact.phone
+        WHERE contact.id = ANY(%(contact_ids)s) AND contact.campaign_id = %(campaign_id)s
+          AND contact.excluded_reason IS NULL
+          AND (suppression.expires_at IS NULL OR suppression.expires_at > now())
+    ), withdrawn AS (
+        UPDATE message_logs AS message
+        SET state = 'excluded', due_at = NULL
+        FROM suppressed
+        WHERE message.campaign_id = %(campaign_id)s AND message.contact_id = suppressed.id
+          AND message.state = 'retrying'
+        RETURNING message.contact_id
+    ), excluded AS (
+        UPDATE contacts AS contact
+        SET excluded_reason = suppressed.reason
+        FROM suppressed
+        WHERE contact.id = suppressed.id
+          AND (suppressed.id IN (SELECT contact_id FROM withdrawn)
+               OR NOT EXISTS (SELECT FROM message_logs AS message
+                              WHERE message.campaign_id = %(campaign_id)s
+                                AND message.contact_id = suppressed.id))
+        RETURNING contact.id, suppressed.reason
+    ), counted AS (
+        INSERT INTO campaign_counters AS counter (campaign_id, node_id, pending, retrying, excluded)
+        SELECT %(campaign_id)s, %(node_id)s,
+               (SELECT count(*) FROM withdrawn) - count(*), -(SELECT count(*) FROM withdrawn), count(*)
+        FROM excluded HAVING count(*) > 0
+        ON CONFLICT (campaign_id, node_id) DO UPDATE
+        SET pending = counter.pending + EXCLUDED.pending, retrying = counter.retrying + EXCLUDED.retrying,
+            excluded = counter.excluded + EXCLUDED.excluded
+    )
+    INSERT INTO campaign_reasons AS counter (campaign_id, node_id, state, reason, count)
+    SELECT %(campaign_id)s, %(node_id)s, 'excluded', reason, count(*) FROM excluded GROUP BY reason
+    ON CONFLICT (campaign_id, node_id, state, reason) DO UPDATE SET count = counter.count + EXCLUDED.count
+"""
+
+
+def claim(
+    db: Database,
+    contact_ids: Sequence[int],
+    *,
+    campaign_id: int,
+    template_id: int,
+    sender: Sender,
+    again: bool = False,
+) -> list[Claim]:
+    """Take contacts for sending, durably, before any byte leaves.
+
+    contact_ids: at most 500, in any order. again: they were refused for the time being (`retrying`) and are due.
+    Returns one Claim per contact taken; one that is missing was claimed or cancelled meanwhile: send nothing to it.
+    A suppressed person becomes `excluded` here and is not taken. Nothing is taken unless the campaign runs and the
+    sender still holds the lease.
+    Raises StorageUnavailable: what was claimed, if anything, will be found in doubt.
+    """
+    parameters = {
+        "contact_ids": list(contact_ids),
+        "campaign_id": campaign_id,
+        "template_id": template_id,
+        "number_id": sender.number_id,
+        "node_id": sender.node_id,
+        "epoch": sender.epoch,
+        "in_doubt_after_s": IN_DOUBT_AFTER_S,
+    }
+    with db.connection() as connection, connection.cursor(row_factory=class_row(Claim)) as cursor:
+        claims = cursor.execute(_CLAIM_AGAIN if again else _CLAIM, parameters).fetchall()
+    suppressed = [claim.contact_id for claim in claims if claim.log_id is None]
+    if suppressed:
+        with db.transaction() as transaction:
+            transaction.execute(_LOCK_CAMPAIGN, parameters)
+            transaction.execute(_EXCLUDE, {**parameters, "contact_ids": suppressed})
+    return [claim for claim in claims if claim.log_id is not None]
+
+
+_SWEEP = """
+    WITH stale AS MATERIALIZED (
+        SELECT id FROM message_logs
+        WHERE campaign_id = ANY(%(campaign_ids)s) AND due_at IS NOT NULL AND state = 'claimed'
+          AND (due_at < now() OR (number_id = %(number_id)s::integer AND incarnation <> %(epoch)s::bigint))
+        ORDER BY id LIMIT 5000
+        FOR UPDATE
+    ), doubted AS (
+        UPDATE message_logs AS message
+        SET state = 'in_doubt', due_at = now()
+        FROM stale WHERE message.id = stale.id
+        RETURNING message.campaign_id
+    ), counted AS (
+        INSERT INTO campaign_counters AS counter (campaign_id, node_id, claimed, in_doubt)
+        SELECT campaign_id, %(node_id)s, -count(*), count(*) FROM doubted GROUP BY campaign_id ORDER BY campaign_id
+        ON CONFLICT (campaign_id, node_id) DO UPDATE
+        SET claimed = counter.claimed + EXCLUDED.claimed, in_doubt = counter.in_doubt + EXCLUDED.in_doubt
+    )
+    SELECT count(*) FROM doubted
+"""
+
+_CAMPAIGNS_OF_NUMBER = """
+    SELECT coalesce(array_agg(id), '{}') FROM campaigns
+    WHERE %(number_id)s::integer IS NULL OR id IN (SELECT campaign_id FROM campaign_numbers WHERE number_id = %(number_id)s)
+"""
+
+
+def doubt(db: Database, *, node_id: int, number_id: int | None = None, epoch: int | None = None) -> int:
+    """Move claims that nobody can be working on any more to `in_doubt`. Returns how many.
+
+    Always those older than IN_DOUBT_AFTER_S; with a number and the epoch of its new sender also all claims of that
+    number's earlier senders, whose lease is gone. Raises StorageUnavailable.
+    """
+    parameters: dict[str, object] = {"node_id": node_id, "number_id": number_id, "epoch": epoch}
+    total = 0
+    with db.connection() as connection:
+        row = connection.execute(_CAMPAIGNS_OF_NUMBER, parameters).fetchone()
+        parameters = {**parameters, "campaign_ids": row[0] if row else []}
+        while True:
+            swept = connection.execute(_SWEEP, parameters).fetchone()
+            count = int(swept[0]) if swept else 0
+            total += count
+            if count < 5000:
+                return total

@@ -1,0 +1,177 @@
+"""What should run: campaigns that run, their numbers and templates; and the pauses that engines put on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.rows import class_row
+
+from titanflow.storage.database import Connection, Database
+
+
+@dataclass(frozen=True, slots=True)
+class NumberConfig:
+    """A phone number as its tree needs it. access_token: encrypted. paused_s: seconds of a pause still to go."""
+
+    id: int
+    phone_number_id: str
+    waba_id: str
+    access_token: bytes
+    max_mps: int
+    state: str
+    state_reason: str | None
+    paused_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignConfig:
+    """A running campaign. number_ids: those that may send now; all_number_ids: also paused and blocked ones."""
+
+    id: int
+    max_mps: int | None
+    number_ids: list[int]
+    all_number_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The whole desired state at one moment."""
+
+    campaigns: dict[int, CampaignConfig]
+    numbers: dict[int, NumberConfig]
+
+
+_START_SCHEDULED = """
+    UPDATE campaigns SET state = 'running', state_by = 'scheduler', state_reason = NULL, updated_at = now(),
+        started_at = coalesce(started_at, now())
+    WHERE state = 'scheduled' AND schedule_at <= now()
+"""
+
+_END_PAUSES = """
+    UPDATE phone_numbers SET state = 'active', state_reason = NULL, paused_until = NULL, updated_at = now()
+    WHERE state = 'paused' AND paused_until <= now()
+"""
+
+_CAMPAIGNS = """
+    SELECT campaign.id, campaign.max_mps,
+           coalesce(array_agg(number.id ORDER BY number.id) FILTER (WHERE number.state = 'active'), '{}')
+               AS number_ids,
+           coalesce(array_agg(number.id ORDER BY number.id) FILTER (WHERE number.id IS NOT NULL), '{}')
+               AS all_number_ids
+    FROM campaigns AS campaign
+    LEFT JOIN campaign_numbers AS link ON link.campaign_id = campaign.id
+    LEFT JOIN phone_numbers AS number ON number.id = link.number_id
+    WHERE campaign.state = 'running'
+    GROUP BY campaign.id
+"""
+
+_NUMBERS = """
+    SELECT DISTINCT number.id, number.phone_number_id, number.waba_id, number.access_token, number.max_mps,
+           number.state, number.state_reason, extract(epoch FROM number.paused_until - now())::float8 AS paused_s
+    FROM phone_numbers AS number
+    JOIN campaign_numbers AS link ON link.number_id = number.id
+    JOIN campaigns AS campaign ON campaign.id = link.campaign_id AND campaign.state = 'running'
+"""
+
+
+def load(db: Database) -> Desired:
+    """Start what is due, end pauses that are over, and return what should run."""
+    with db.connection() as connection, connection.pipeline():
+        connection.execute(_START_SCHEDULED)
+        connection.execute(_END_PAUSES)
+        with connection.cursor(row_factory=class_row(CampaignConfig)) as campaign_cursor:
+            campaign_cursor.execute(_CAMPAIGNS)
+            with connection.cursor(row_factory=class_row(NumberConfig)) as number_cursor:
+                number_cursor.execute(_NUMBERS)
+                campaigns = {campaign.id: campaign for campaign in campaign_cursor.fetchall()}
+                numbers = {number.id: number for number in number_cursor.fetchall()}
+    return Desired(campaigns, numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class SendableTemplate:
+    """One of a campaign's templates, with what the campaign binds to it."""
+
+    id: int
+    name: str
+    language: str
+    status: str
+    components: list[dict[str, Any]]
+    variables: dict[str, Any]
+    media: dict[str, Any]
+
+
+def templates(db: Database, campaign_id: int) -> list[SendableTemplate]:
+    """Return a campaign's templates in order, the approved ones first to be used."""
+    with db.connection() as connection, connection.cursor(row_factory=class_row(SendableTemplate)) as cursor:
+        return cursor.execute(
+            "SELECT template.id, template.name, template.language, template.status, template.components,"
+            " campaign.variables, campaign.media"
+            " FROM campaign_templates AS link JOIN templates AS template ON template.id = link.template_id"
+            " JOIN campaigns AS campaign ON campaign.id = link.campaign_id"
+            " WHERE link.campaign_id = %s ORDER BY link.position",
+            [campaign_id],
+        ).fetchall()
+
+
+def stop_template(db: Database, template_id: int, *, status: str) -> None:
+    """Keep that Meta no longer lets this template be sent, until a sync or a webhook says otherwise."""
+    with db.connection() as connection:
+        connection.execute(
+            "UPDATE templates SET status = %s, updated_at = now() WHERE id = %s AND status = 'APPROVED'",
+            [status, template_id],
+        )
+
+
+def pause_number(db: Database, number_id: int, *, pause_s: float, reason: str) -> None:
+    """Pause a number for a time. A longer pause that is already there stays."""
+    with db.connection() as connection:
+        connection.execute(
+            "UPDATE phone_numbers SET state = 'paused', state_reason = %s, updated_at = now(),"
+            " paused_until = now() + make_interval(secs => %s)"
+            " WHERE id = %s AND (state = 'active' OR (state = 'paused' AND paused_until IS NOT NULL"
+            " AND paused_until < now() + make_interval(secs => %s)))",
+            [reason, pause_s, number_id, pause_s],
+        )
+
+
+def block_numbers(db: Database, *, reason: str, number_id: int, whole_account: bool) -> None:
+    """Block a number, or all numbers of its account, until an operator resumes them."""
+    with db.connection() as connection:
+        connection.execute(
+            "UPDATE phone_numbers SET state = 'blocked', state_reason = %(reason)s, paused_until = NULL,"
+            " updated_at = now() WHERE state <> 'blocked' AND (id = %(id)s OR (%(whole)s AND waba_id ="
+            " (SELECT waba_id FROM phone_numbers WHERE id = %(id)s)))",
+            {"reason": reason, "id": number_id, "whole": whole_account},
+        )
+
+
+def pause_campaigns(connection: Connection, campaign_ids: Sequence[int], *, by: str, reason: str) -> None:
+    """Pause running campaigns for a reason that people can read."""
+    connection.execute(
+        "UPDATE campaigns SET state = 'paused', state_by = %s, state_reason = %s, updated_at = now()"
+        " WHERE id = ANY(%s) AND state = 'running'",
+        [by, reason, list(campaign_ids)],
+    )
+
+
+_COMPLETE = """
+    UPDATE campaigns SET state = 'completed', state_by = 'engine', state_reason = NULL, completed_at = now(),
+        updated_at = now()
+    WHERE id = %(campaign_id)s AND state = 'running'
+      AND NOT EXISTS (SELECT FROM message_logs WHERE campaign_id = %(campaign_id)s AND due_at IS NOT NULL
+                      AND state IN ('claimed', 'retrying'))
+      AND NOT EXISTS (SELECT FROM contacts AS contact WHERE contact.campaign_id = %(campaign_id)s
+                      AND contact.excluded_reason IS NULL
+                      AND NOT EXISTS (SELECT FROM message_logs AS message
+                                      WHERE message.campaign_id = %(campaign_id)s
+                                        AND message.contact_id = contact.id))
+    RETURNING id
+"""
+
+
+def complete(db: Database, campaign_id: int) -> bool:
+    """Complete a campaign if nobody is pending, claimed or retrying, proven from the rows. Returns if it did."""
+    with db.transaction() as transaction:
+        transaction.execute("SET LOCAL statement_timeout = '120s'")
+        return transaction.execute(_COMPLETE, {"campaign_id": campaign_id}).fetchone() is not None

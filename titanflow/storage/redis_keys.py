@@ -1,0 +1,19 @@
+"""Every Redis key and channel: name, type, lifetime. All of them may be lost; PostgreSQL has the truth."""
+
+NUDGES = "titanflow:nudges"
+"""Channel: "desired state changed", so that other nodes reconcile at once instead of within a second."""
+
+EVENTS = "titanflow:events"
+"""Channel: JSON {"campaign_id", "type", ...}; what server-sent events are made of."""
+
+LIVE_TTL_S = 5
+
+
+def campaign_counts(campaign_id: int) -> str:
+    """String, JSON of a campaign's counts and live figures; LIVE_TTL_S after the last change."""
+    return f"titanflow:campaign:{campaign_id}:live"
+
+
+def login_attempts(address: str) -> str:
+    """Counter of failed logins of an address; a minute."""
+    return f"titanflow:logins:{address}"

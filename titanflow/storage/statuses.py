@@ -1,0 +1,155 @@
+"""Statuses from Meta's webhooks: applied once, by rank, whatever order they come in.
+
+One UPDATE a batch decides: the order of the type message_state is the rank, and greatest(old, new) never lowers.
+A message is found by its echo (our log id and attempt) first, by its wamid second. What can't be found is parked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import class_row
+
+from titanflow.storage.database import Connection
+from titanflow.storage.effects import EFFECTS
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """One status. log_id and attempt: from the echo, both or neither. status: sent, delivered, read or failed."""
+
+    wamid: str
+    status: str
+    at: datetime
+    log_id: int | None = None
+    attempt: int | None = None
+    error_code: int | None = None
+    error_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Messages that have just failed by Meta's report: how many of one code, campaign, number and template."""
+
+    campaign_id: int
+    number_id: int
+    template_id: int
+    error_code: int
+    count: int
+
+
+_APPLY = f"""
+    WITH update AS MATERIALIZED (
+        SELECT * FROM unnest(%(log_ids)s::bigint[], %(attempts)s::smallint[], %(wamids)s::text[],
+                             %(statuses)s::message_state[], %(ats)s::timestamptz[], %(error_codes)s::integer[],
+                             %(error_details)s::text[])
+            WITH ORDINALITY AS update (log_id, attempt, wamid, status, at, error_code, error_detail, n)
+    ), matched AS MATERIALIZED (
+        SELECT message.id, update.* FROM update
+        JOIN message_logs AS message ON message.id = update.log_id AND message.attempt = update.attempt
+        UNION ALL
+        SELECT message.id, update.* FROM update
+        JOIN message_logs AS message ON message.wamid = update.wamid
+        WHERE update.log_id IS NULL
+    ), news AS (
+        SELECT id, max(status) AS status, max(wamid) AS wamid,
+               min(at) FILTER (WHERE status <> 'failed') AS sent_at,
+               min(at) FILTER (WHERE status IN ('delivered', 'read')) AS delivered_at,
+               min(at) FILTER (WHERE status = 'read') AS read_at,
+               min(at) FILTER (WHERE status = 'failed') AS failed_at,
+               min(error_code) AS error_code, min(error_detail) AS error_detail
+        FROM matched GROUP BY id
+    ), locked AS MATERIALIZED (
+        SELECT news.*, message.state AS old_state, message.error_code AS old_code,
+               greatest(message.state, news.status) AS new_state,
+               message.sent_at IS NULL AND news.sent_at IS NOT NULL AS newly_sent
+        FROM news JOIN message_logs AS message ON message.id = news.id
+        ORDER BY message.id
+        FOR UPDATE OF message
+    ), changed AS (
+        UPDATE message_logs AS message
+        SET state = locked.new_state,
+            wamid = coalesce(message.wamid, locked.wamid),
+            due_at = NULL,
+            sent_at = coalesce(message.sent_at, locked.sent_at),
+            delivered_at = coalesce(message.delivered_at, locked.delivered_at),
+            read_at = coalesce(message.read_at, locked.read_at),
+            failed_at = CASE WHEN locked.new_state = 'failed' THEN coalesce(message.failed_at, locked.failed_at)
+                             ELSE message.failed_at END,
+            error_code = CASE WHEN locked.new_state = 'failed' THEN coalesce(message.error_code, locked.error_code)
+                              ELSE message.error_code END,
+            error_detail = CASE WHEN locked.new_state = 'failed'
+                                THEN coalesce(message.error_detail, locked.error_detail)
+                                ELSE message.error_detail END
+        FROM locked
+        WHERE message.id = locked.id
+          AND (locked.new_state <> locked.old_state OR locked.newly_sent OR message.wamid IS NULL)
+        RETURNING message.campaign_id, message.contact_id, message.number_id, message.template_id,
+                  locked.old_state, locked.new_state, locked.old_code, message.error_code AS new_code,
+                  locked.newly_sent
+    ), earlier AS (
+        -- A late word about an attempt that was followed by another one: kept with that attempt, changes no state.
+        UPDATE message_attempts AS attempt
+        SET state = greatest(attempt.state, update.status), wamid = coalesce(attempt.wamid, update.wamid),
+            ended_at = now()
+        FROM update
+        WHERE attempt.log_id = update.log_id AND attempt.attempt = update.attempt
+        RETURNING update.n
+    ), parked AS (
+        INSERT INTO parked_statuses (wamid, status, at, error_code, error_detail)
+        SELECT wamid, status, at, error_code, error_detail FROM update
+        WHERE n NOT IN (SELECT n FROM matched) AND n NOT IN (SELECT n FROM earlier)
+    ), {EFFECTS}
+    SELECT campaign_id, number_id, template_id, new_code AS error_code, count(*)::integer AS count
+    FROM changed
+    WHERE new_state = 'failed' AND old_state <> 'failed' AND new_code IS NOT NULL
+    GROUP BY campaign_id, number_id, template_id, new_code
+"""  # noqa: S608  (constants only)
+
+
+def apply(transaction: Connection, statuses: Sequence[StatusRow], *, node_id: int) -> list[Failures]:
+    """Apply a batch of statuses of any order, inside the caller's transaction. Repeating it changes nothing.
+
+    Returns what has newly failed, for the circuit breakers.
+    """
+    with transaction.cursor(row_factory=class_row(Failures)) as cursor:
+        return cursor.execute(_APPLY, _parameters(statuses, node_id)).fetchall()
+
+
+def _parameters(statuses: Sequence[StatusRow], node_id: int) -> dict[str, Any]:
+    return {
+        "node_id": node_id,
+        "log_ids": [one.log_id for one in statuses],
+        "attempts": [one.attempt for one in statuses],
+        "wamids": [one.wamid for one in statuses],
+        "statuses": [one.status for one in statuses],
+        "ats": [one.at for one in statuses],
+        "error_codes": [one.error_code for one in statuses],
+        "error_details": [one.error_detail for one in statuses],
+    }
+
+
+_UNPARK = """
+    DELETE FROM parked_statuses AS parked
+    WHERE EXISTS (SELECT FROM message_logs AS message WHERE message.wamid = parked.wamid)
+      AND id IN (SELECT id FROM parked_statuses ORDER BY id DESC LIMIT %(limit)s)
+    RETURNING wamid, status::text AS status, at, NULL::bigint AS log_id, NULL::smallint AS attempt,
+              error_code, error_detail
+"""
+
+
+def unpark(transaction: Connection, *, node_id: int, limit: int = 1000) -> list[Failures]:
+    """Apply parked statuses whose message is known by now, inside the caller's transaction."""
+    with transaction.cursor(row_factory=class_row(StatusRow)) as cursor:
+        rows = cursor.execute(_UNPARK, {"limit": limit}).fetchall()
+    return apply(transaction, rows, node_id=node_id) if rows else []
+
+
+def forget_parked(transaction: Connection, *, older_than_days: int = 7, limit: int = 5000) -> int:
+    """Delete parked statuses that nobody will ever claim. Returns how many."""
+    return transaction.execute(
+        "DELETE FROM parked_statuses WHERE id IN (SELECT id FROM parked_statuses"
+        " WHERE parked_at < now() - make_interval(days => %s) ORDER BY id LIMIT %s)",
+        [older_than_days, limit],
+    ).rowcount
