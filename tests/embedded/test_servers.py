@@ -158,15 +158,18 @@ def test_the_servers_of_a_killed_owner_stop(owners: Owners, data_dir: Path) -> N
     assert embedded.find(data_dir) is None
 
 
-def test_a_start_right_after_the_owner_was_killed_gets_servers_that_stay(owners: Owners, data_dir: Path) -> None:
-    """Neither are the dying servers borrowed, nor does the old owner's watcher stop the new ones."""
+def test_a_slow_watcher_leaves_the_servers_of_the_next_owner_alone(owners: Owners, data_dir: Path) -> None:
+    """Neither are the dead owner's servers borrowed, nor does its watcher stop those that came after."""
     owner = owners.start(data_dir)
     owner.urls()
     old = read_state(Layout(data_dir))[Kind.POSTGRES].pid
-
+    (watcher,) = _watchers(data_dir)
+    os.kill(watcher, signal.SIGSTOP)
     owner.end(signal.SIGKILL)
+
     with embedded.start(data_dir, durable=False) as servers:
-        while any("watcher" in line and servers._token not in line for line in processes_naming(data_dir)):
+        os.kill(watcher, signal.SIGCONT)
+        while watcher in _watchers(data_dir):
             time.sleep(0.01)
 
         assert answers(servers.urls)
@@ -176,7 +179,8 @@ def test_a_start_right_after_the_owner_was_killed_gets_servers_that_stay(owners:
 def test_orphans_without_owner_and_watcher_are_replaced(owners: Owners, data_dir: Path) -> None:
     owner = owners.start(data_dir)
     owner.urls()
-    _kill_watcher(data_dir)
+    for watcher in _watchers(data_dir):
+        os.kill(watcher, signal.SIGKILL)
     owner.end(signal.SIGKILL)
     orphans = {running.pid for running in read_state(Layout(data_dir)).values()}
     (data_dir / "embedded.json").unlink()  # and even what is known of them is lost
@@ -318,11 +322,13 @@ def _spawn(how: launcher.Launcher, command: list[str | Path] | list[str], data_d
         return how.spawn(command, log=log, keep_open=log.fileno())
 
 
-def _kill_watcher(data_dir: Path) -> None:
+def _watchers(data_dir: Path) -> list[int]:
+    found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = file.read_text(errors="replace")
         except OSError:
             continue
         if "titanflow.embedded.watcher" in line and f"{data_dir}\0" in line:
-            os.kill(int(file.parent.name), signal.SIGKILL)
+            found.append(int(file.parent.name))
+    return found
