@@ -190,6 +190,17 @@ def test_orphans_without_owner_and_watcher_are_replaced(owners: Owners, data_dir
         assert orphans.isdisjoint(running.pid for running in read_state(Layout(data_dir)).values())
 
 
+def test_servers_are_killed_and_stopped_where_the_system_hides_locks(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_holds", lambda process, path: False)
+
+    with embedded.start(data_dir, durable=False) as servers:
+        servers.kill_postgres()
+        servers.restart_postgres()
+        assert answers(servers.urls)
+
+
 def test_a_pid_file_that_names_a_stranger_is_no_obstacle(data_dir: Path) -> None:
     """PostgreSQL refuses to start if the process named there lives, whatever it is."""
     with embedded.start(data_dir, redis=False, durable=False) as servers:

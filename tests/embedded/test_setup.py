@@ -15,7 +15,7 @@ import pytest
 from tests.embedded.conftest import SOURCE, Owners, answers, assert_nothing_left, wait_until_gone
 from tests.support.servers import short_folder
 from titanflow import embedded
-from titanflow.embedded import binaries
+from titanflow.embedded import binaries, launcher
 from titanflow.errors import ConfigurationError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can step down to another user")
@@ -56,6 +56,26 @@ def test_root_runs_the_servers_below_a_0700_folder_and_keeps_the_files(folder: P
     with embedded.start(folder / "data", durable=False) as servers:
         assert answers(servers.urls)
     assert_nothing_left(folder / "data")
+
+
+@as_root
+def test_root_steps_down_by_namespace_when_the_binaries_lie_in_a_closed_home(folder: Path) -> None:
+    if not _namespaces_allowed():
+        pytest.skip("user namespaces are not allowed on this machine")
+    binary = _closed_binary(folder)
+
+    how = launcher.choose(binary, folder / "data" / "pg")
+
+    assert not how.drops_to_owner
+    assert how.run([binary]).strip() == "1000"
+
+
+@as_root
+def test_root_with_no_way_down_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")  # no `unshare`
+
+    with pytest.raises(ConfigurationError, match="as a normal user, or set DATABASE_URL"):
+        launcher.choose(_closed_binary(folder), folder / "data" / "pg")
 
 
 @as_root
@@ -167,6 +187,16 @@ def test_the_secret_key_is_made_once_and_is_its_owners_alone(folder: Path) -> No
     assert embedded.secret_key(folder / "data") == keys[0]
     assert kept.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in (folder / "data").iterdir()] == ["secret_key"]
+
+
+def _closed_binary(folder: Path) -> Path:
+    """Return a program that says who runs it, in a folder for root alone."""
+    (folder / "home").mkdir(mode=0o700)
+    (folder / "data").mkdir()
+    binary = folder / "home" / "server"
+    binary.write_text("#!/bin/sh\nid -u\n")
+    binary.chmod(0o755)
+    return binary
 
 
 @dataclass

@@ -85,13 +85,13 @@ def wait_free(path: Path, *, timeout_s: float) -> bool:
 
 
 def holders(path: Path) -> list[int] | None:
-    """Return the processes that hold the lock; None where the system can't tell (no /proc)."""
-    processes = Path("/proc")
-    if not (processes / "self" / "fdinfo").is_dir():
-        return None
-    return [
-        int(entry.name) for entry in processes.iterdir() if entry.name.isdecimal() and _holds(entry, os.fspath(path))
+    """Return the processes that hold the lock; None where the system doesn't tell (no /proc, or a partial one)."""
+    found = [
+        int(entry.name)
+        for entry in Path("/proc").glob("[0-9]*")
+        if entry.name.isdecimal() and _holds(entry, os.fspath(path))
     ]
+    return found or None
 
 
 def _holds(process: Path, path: str) -> bool:

@@ -291,7 +291,8 @@ def end(layout: Layout, kind: Kind, signals: tuple[signal.Signals, ...] | None =
             return
     if locks.wait_free(lock, timeout_s=_ORPHANS_S):  # children of a killed server end by themselves, as a rule
         return
-    for pid in locks.holders(lock) or []:
+    main = _main_process(layout, kind)
+    for pid in locks.holders(lock) or ([main] if main else []):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     if not locks.wait_free(lock, timeout_s=_KILLED_S):
@@ -302,7 +303,7 @@ def end(layout: Layout, kind: Kind, signals: tuple[signal.Signals, ...] | None =
 
 
 def _main_process(layout: Layout, kind: Kind) -> int | None:
-    """Return the recorded process if it is surely the server: it holds the server's lock."""
+    """Return the recorded process if it is the server: it holds the server's lock, as far as one can tell."""
     running = read_state(layout).get(kind)
     if running is None:
         return None
