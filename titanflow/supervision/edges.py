@@ -1,0 +1,67 @@
+"""For plain code at the edges (HTTP handlers, commands, tests): sleep, events and bare greenlets.
+
+The rest of the program never names gevent; what it needs of it is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gevent
+import gevent.event
+
+from titanflow.supervision.clock import installed_clock
+
+
+def sleep_ms(ms: float) -> None:
+    """Block the calling greenlet, and nobody else, on the installed clock."""
+    installed_clock().sleep_ms(ms)
+
+
+class Event:
+    """A flag that greenlets can wait for; set from any of them."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = gevent.event.Event()
+
+    def set(self) -> None:
+        """Wake everybody who waits, now and later."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """Take the flag down."""
+        self._event.clear()
+
+    @property
+    def is_set(self) -> bool:
+        """True once it was set."""
+        return bool(self._event.is_set())
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Block until it is set. False after timeout_s."""
+        return bool(self._event.wait(timeout_s))
+
+
+class PlainGreenlet:
+    """A running function outside supervision: nobody restarts it, its crash is only logged."""
+
+    __slots__ = ("_greenlet",)
+
+    def __init__(self, greenlet: gevent.Greenlet) -> None:
+        self._greenlet = greenlet
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for its end. False at time-out."""
+        self._greenlet.join(timeout_s)
+        return bool(self._greenlet.dead)
+
+    def kill(self, timeout_s: float = 1.0) -> None:
+        """End it."""
+        self._greenlet.kill(block=True, timeout=timeout_s)
+
+
+def spawn_plain(function: Callable[..., object], *args: object) -> PlainGreenlet:
+    """Run a function in a bare greenlet. Only at process edges: inside, start a task or an actor."""
+    return PlainGreenlet(gevent.spawn(function, *args))
