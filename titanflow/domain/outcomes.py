@@ -1,4 +1,4 @@
-"""What became of one POST to Meta: three outcomes, nothing in between (docs/architecture.md, "The outcome of a POST")."""
+"""What became of one POST to Meta: three outcomes, nothing in between."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -4,6 +4,7 @@ Built on geventhttpclient's connection pool and parser, below its `request`: onl
 whether a byte of the request was written. Before that a failure is Rejected (nothing left); after it, Uncertain.
 """
 
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,7 +44,6 @@ class MetaClient:
         access_token: str,
         *,
         concurrency: int,
-        now_ns: Any,
     ) -> None:
         parts = urlsplit(graph_url)
         host = parts.hostname or ""
@@ -59,7 +59,6 @@ class MetaClient:
             connection_timeout=CONNECT_TIMEOUT_S,
             network_timeout=ANSWER_TIMEOUT_S,
         )
-        self._now_ns = now_ns
         self._head = (
             f"POST {parts.path.rstrip('/')}/{api_version}/{phone_number_id}/messages HTTP/1.1\r\n"
             f"Host: {parts.netloc}\r\nAuthorization: Bearer {access_token}\r\n"
@@ -109,7 +108,7 @@ class MetaClient:
     def _read(self, sock: Any) -> _Answer:
         """Read one whole answer. Raises TimeoutError after ANSWER_TIMEOUT_S in all, OSError if it is cut short."""
         answer = _Answer()
-        deadline_ns = self._now_ns() + int(ANSWER_TIMEOUT_S * 1e9)
+        deadline_ns = time.monotonic_ns() + int(ANSWER_TIMEOUT_S * 1e9)
         while not answer.message_complete:
             data = sock.recv(_READ_BYTES)
             if not data:
@@ -117,7 +116,7 @@ class MetaClient:
             answer.feed(data)
             if len(answer.body) > _MAX_ANSWER_BYTES:
                 raise ConnectionError(f"the answer is longer than {_MAX_ANSWER_BYTES} bytes")
-            if not answer.message_complete and self._now_ns() > deadline_ns:
+            if not answer.message_complete and time.monotonic_ns() > deadline_ns:
                 raise TimeoutError
         return answer
 

@@ -24,7 +24,7 @@ def _rule(
     return ErrorRule(code, verdict, scope, action, sentence, fix, pause_s, max_pause_s, breaker)
 
 
-_NEW_TOKEN = "Give the number a new access token, then resume it."
+_REPLACE_IT = "Give the number a new access token, then resume it."
 _REVIEW = "Look into WhatsApp Manager, solve it there, then resume the number."
 _OUR_DATA = "Compare the template with the campaign's variables, then resume the campaign."
 
@@ -70,17 +70,17 @@ _ROWS = (
     LEASE_LOST,
     OUT_OF_ATTEMPTS,
     # Authentication, permission, account: refused before processing; nothing more may leave until someone acts.
-    _rule(0, "again", "account", "block", "Meta no longer accepts the access token", _NEW_TOKEN),
-    _rule(3, "again", "account", "block", "The app lacks the permission to send", _NEW_TOKEN),
-    _rule(10, "again", "account", "block", "The app's permission was removed", _NEW_TOKEN),
-    _rule(102, "again", "account", "block", "The access token's session is invalid", _NEW_TOKEN),
-    _rule(104, "again", "account", "block", "The app demands a proof with the token", _NEW_TOKEN),
-    _rule(190, "again", "account", "block", "The access token has expired or was revoked", _NEW_TOKEN),
+    _rule(0, "again", "account", "block", "Meta no longer accepts the access token", _REPLACE_IT),
+    _rule(3, "again", "account", "block", "The app lacks the permission to send", _REPLACE_IT),
+    _rule(10, "again", "account", "block", "The app's permission was removed", _REPLACE_IT),
+    _rule(102, "again", "account", "block", "The access token's session is invalid", _REPLACE_IT),
+    _rule(104, "again", "account", "block", "The app demands a proof with the token", _REPLACE_IT),
+    _rule(190, "again", "account", "block", "The access token has expired or was revoked", _REPLACE_IT),
     *(
-        _rule(code, "again", "account", "block", "A permission is missing or was removed", _NEW_TOKEN)
+        _rule(code, "again", "account", "block", "A permission is missing or was removed", _REPLACE_IT)
         for code in range(200, 300)
     ),
-    _rule(131005, "again", "account", "block", "Access denied by Meta", _NEW_TOKEN),
+    _rule(131005, "again", "account", "block", "Access denied by Meta", _REPLACE_IT),
     _rule(368, "again", "account", "block", "Meta restricted the account for a policy violation", _REVIEW),
     _rule(131031, "again", "account", "block", "Meta locked the account", _REVIEW),
     _rule(131042, "again", "account", "block", "Meta refuses because of a payment problem", "Add a payment method at Meta, then resume the number."),

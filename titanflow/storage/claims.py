@@ -218,7 +218,8 @@ _SWEEP = """
 
 _CAMPAIGNS_OF_NUMBER = """
     SELECT coalesce(array_agg(id), '{}') FROM campaigns
-    WHERE %(number_id)s::integer IS NULL OR id IN (SELECT campaign_id FROM campaign_numbers WHERE number_id = %(number_id)s)
+    WHERE %(number_id)s::integer IS NULL
+       OR id IN (SELECT campaign_id FROM campaign_numbers WHERE number_id = %(number_id)s)
 """
 
 

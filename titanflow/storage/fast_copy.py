@@ -1,6 +1,6 @@
 """Redis, the fast copy: live figures and messages between nodes. An outage costs latency, never a number."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 
 import orjson
 import redis
@@ -61,7 +61,7 @@ class FastCopy:
         except redis.RedisError as error:
             raise _unavailable(error) from error
 
-    def listen(self, channel: str, *, wait_s: float) -> Iterator[bytes | None]:
+    def listen(self, channel: str, *, wait_s: float) -> Generator[bytes | None, None, None]:
         """Yield the messages of a channel; None whenever `wait_s` passed without one. Close it to unsubscribe."""
         subscription = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # redis-py
         try:

@@ -1,0 +1,155 @@
+"""CounterSyncer: tells the world how a campaign stands, at most twice a second, and proves its counters.
+
+One per campaign on each node that serves it; child of Campaign <id> (rest_for_one, permanent). Memory only.
+Counts come from PostgreSQL, where they change in the transaction that changes the rows; what happens right now
+comes from the number's dispatchers, by cast. A crash costs half a second of freshness. OTP model: gen_server.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from titanflow.domain.live import CampaignLive, LimitedBy, NumberLive
+from titanflow.errors import StorageUnavailable
+from titanflow.storage import counters
+from titanflow.storage.database import Database
+from titanflow.storage.fast_copy import FastCopy
+from titanflow.supervision import (
+    Call,
+    CallExit,
+    Cast,
+    From,
+    GenServer,
+    NoReply,
+    Reply,
+    Stop,
+    call,
+    cast,
+    via,
+)
+
+log = structlog.get_logger()
+
+_PUBLISH_EVERY_MS = 500
+_RECOUNT_EVERY_MS = 5 * 60 * 1000
+_REPORT_IS_FRESH_NS = 3_000_000_000
+
+# What limits a campaign as a whole is what limits the number that gets furthest: the first of these in order.
+_ORDER: tuple[LimitedBy, ...] = ("rate", "throttled", "concurrency", "database", "tier", "paused", "empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Cast):
+    """What a dispatcher sees of this campaign on its number."""
+
+    live: NumberLive
+
+
+@dataclass(frozen=True, slots=True)
+class GetLive(Call[CampaignLive]):
+    """Ask for what happens right now."""
+
+
+class _Publish:
+    """To self."""
+
+
+class _Recount:
+    """To self."""
+
+
+def report(campaign_id: int, number: NumberLive) -> None:
+    """Tell what a number does for a campaign. Lost if the campaign's tree is down."""
+    cast(via("counter_syncer", campaign_id), Report(number))
+
+
+def live(campaign_id: int, *, timeout_s: float = 0.5) -> CampaignLive | None:
+    """Return what happens right now; None if the campaign has no tree on this node."""
+    try:
+        return call(via("counter_syncer", campaign_id), GetLive(), timeout_s=timeout_s)
+    except CallExit:
+        return None
+
+
+class CounterSyncer(GenServer):
+    """Publishes while something changes; recounts every five minutes."""
+
+    def __init__(self, db: Database, fast_copy: FastCopy, campaign_id: int) -> None:
+        self._db, self._fast_copy, self._campaign_id = db, fast_copy, campaign_id
+
+    def init(self) -> None:
+        """Begin without knowing anything."""
+        self._reports: dict[str, tuple[int, NumberLive]] = {}
+        self._published: dict[str, object] = {}
+        self._fast_copy_is_away = False
+        self.send_after(_PUBLISH_EVERY_MS, _Publish())
+        self.send_after(_RECOUNT_EVERY_MS, _Recount())
+
+    def handle_call(self, request: Call[Any], sender: From) -> Reply | NoReply | Stop:
+        """Answer with the latest reports."""
+        match request:
+            case GetLive():
+                return Reply(self._live())
+        return super().handle_call(request, sender)
+
+    def handle_cast(self, message: Cast) -> NoReply | Stop | None:
+        """Keep a report."""
+        match message:
+            case Report(number):
+                self._reports[number.phone_number_id] = (self.now_ns(), number)
+                return None
+        return super().handle_cast(message)
+
+    def handle_info(self, message: object) -> NoReply | Stop | None:
+        """Publish, or recount."""
+        match message:
+            case _Publish():
+                self.send_after(_PUBLISH_EVERY_MS, _Publish())
+                self._publish()
+            case _Recount():
+                self.send_after(_RECOUNT_EVERY_MS, _Recount())
+                self._recount()
+            case _:
+                return super().handle_info(message)
+        return None
+
+    def _live(self) -> CampaignLive:
+        oldest = self.now_ns() - _REPORT_IS_FRESH_NS
+        numbers = tuple(number for at_ns, number in self._reports.values() if at_ns >= oldest)
+        if not numbers:
+            return CampaignLive(self._campaign_id, 0.0, "paused", "No number of this campaign can send", ())
+        first = min(numbers, key=lambda number: _ORDER.index(number.limited_by))
+        rate = sum(number.rate_now for number in numbers)
+        return CampaignLive(self._campaign_id, rate, first.limited_by, first.limited_detail, numbers)
+
+    def _publish(self) -> None:
+        live = self._live()
+        try:
+            counts = counters.read(self._db, self._campaign_id)
+            figures: dict[str, object] = {
+                "campaign_id": self._campaign_id,
+                "type": "stats",
+                "total": counts.total,
+                "counts": counts.by_state,
+                "rate_now": round(live.rate_now, 1),
+                "limited_by": live.limited_by,
+                "limited_detail": live.limited_detail,
+            }
+            if figures != self._published:
+                self._fast_copy.publish_live({self._campaign_id: figures})
+                self._published = figures
+            self._fast_copy_is_away = False
+        except StorageUnavailable as error:
+            if not self._fast_copy_is_away:
+                log.warning("counters.not_published", campaign_id=self._campaign_id, why=error.what)
+            self._fast_copy_is_away = True
+
+    def _recount(self) -> None:
+        try:
+            drift = counters.heal(self._db, self._campaign_id)
+        except StorageUnavailable as error:
+            log.warning("counters.not_recounted", campaign_id=self._campaign_id, why=error.what)
+            return
+        if drift:
+            log.error("counters.drifted", campaign_id=self._campaign_id, drift=drift)

@@ -1,0 +1,1 @@
+"""One of each a process: lease keeper, reconciler, webhook ingestors, background work."""

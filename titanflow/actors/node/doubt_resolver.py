@@ -1,0 +1,57 @@
+"""DoubtResolver: nothing stays claimed for ever, no status stays parked once its message is known.
+
+One a process; child of Background (one_for_one, permanent). No state. Two nodes that do it at once do no harm:
+rows are locked in id order. OTP model: gen_server.
+"""
+
+import structlog
+
+from titanflow.actors.node.node import node_id
+from titanflow.errors import StorageUnavailable
+from titanflow.storage import claims, statuses
+from titanflow.storage.database import Database
+from titanflow.supervision import GenServer, NoReply, Stop
+
+log = structlog.get_logger()
+
+_EVERY_MS = 2_000
+_FORGET_EVERY = 300  # rounds
+
+
+class _Sweep:
+    """To self."""
+
+
+class DoubtResolver(GenServer):
+    """Sweeps every two seconds."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def init(self) -> None:
+        """Sweep soon."""
+        self._node_id = node_id()
+        self._rounds = 0
+        self.send_after(_EVERY_MS, _Sweep())
+
+    def handle_info(self, message: object) -> NoReply | Stop | None:
+        """Sweep."""
+        if not isinstance(message, _Sweep):
+            return super().handle_info(message)
+        self.send_after(_EVERY_MS, _Sweep())
+        try:
+            self._sweep()
+        except StorageUnavailable as error:
+            log.warning("doubts.not_swept", why=error.why)
+        return None
+
+    def _sweep(self) -> None:
+        doubted = claims.doubt(self._db, node_id=self._node_id)
+        if doubted:
+            log.warning("claims.doubted", count=doubted, why="older than any request can be")
+        with self._db.transaction() as transaction:
+            statuses.unpark(transaction, node_id=self._node_id)
+        self._rounds += 1
+        if self._rounds % _FORGET_EVERY == 0:
+            with self._db.transaction() as transaction:
+                statuses.forget_parked(transaction)

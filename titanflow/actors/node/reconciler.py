@@ -1,0 +1,296 @@
+"""Reconciler: makes what runs on this node what should run, once a second and whenever somebody nudges.
+
+One a process; child of Background (one_for_one, permanent). There is no other way to start a campaign: boot after
+a crash is the same code as pressing start. It keeps no truth: what should run is in PostgreSQL, what runs is in
+the registry. OTP model: gen_server.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from titanflow.actors.campaign.campaign import campaign_tree
+from titanflow.actors.node.node import node_id
+from titanflow.actors.number import rate_limiter
+from titanflow.actors.number.dispatcher import PoolSpec
+from titanflow.actors.number.number import NumberSpec, number_tree, pool_tree
+from titanflow.domain import placement
+from titanflow.domain.vault import Vault
+from titanflow.errors import StorageUnavailable
+from titanflow.meta.client import MetaClient
+from titanflow.storage import desired, leases
+from titanflow.storage.database import Database
+from titanflow.storage.desired import CampaignConfig, Desired, NumberConfig
+from titanflow.storage.fast_copy import FastCopy
+from titanflow.supervision import (
+    Cast,
+    ChildError,
+    GenServer,
+    NoReply,
+    Pid,
+    StartError,
+    Stop,
+    Via,
+    cast,
+    start_child,
+    start_task,
+    terminate_child,
+    via,
+    whereis,
+    which_children,
+)
+
+log = structlog.get_logger()
+
+_EVERY_MS = 1_000
+_LONGEST_BACKOFF_NS = 30_000_000_000
+_ALARM_AFTER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MetaAccess:
+    """How to reach Meta, and how many requests a number may have in flight."""
+
+    graph_url: str
+    api_version: str
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge(Cast):
+    """The desired state has changed."""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A tree that didn't start or died: when to try again."""
+
+    count: int
+    not_before_ns: int
+
+
+class _Tick:
+    """To self."""
+
+
+class _Wake:
+    """To self, once for many nudges."""
+
+
+def nudge() -> None:
+    """Say that the desired state has changed. Harmless where no node runs: somebody's next tick sees it."""
+    cast(via("reconciler"), Nudge())
+
+
+class Reconciler(GenServer):
+    """Starts and stops the trees of numbers, campaigns and pools."""
+
+    def __init__(self, db: Database, fast_copy: FastCopy, vault: Vault, meta: MetaAccess) -> None:
+        self._db, self._fast_copy, self._vault, self._meta = db, fast_copy, vault, meta
+
+    def init(self) -> None:
+        """Look at once."""
+        self._node_id = node_id()
+        self._clients: dict[int, tuple[NumberConfig, MetaClient]] = {}
+        self._rates: dict[int, int] = {}
+        self._trouble: dict[Via, _Trouble] = {}
+        self._started: set[Via] = set()
+        self._stopping: set[Pid] = set()
+        self._pools: dict[tuple[int, int], PoolSpec] = {}  # by number and campaign
+        self._campaigns: set[int] = set()
+        self._numbers: set[int] = set()
+        self._waking = False
+        for supervisor in (via("campaigns"), via("numbers")):  # left by a reconciler that crashed: begin anew
+            for child in which_children(supervisor):
+                if isinstance(child.pid, Pid):
+                    self._stop_pid(supervisor, child.pid)
+        self.send_after(0, _Tick())
+
+    def handle_cast(self, message: Cast) -> NoReply | Stop | None:
+        """Reconcile in a moment: many nudges at once make one round."""
+        match message:
+            case Nudge():
+                if not self._waking:
+                    self._waking = True
+                    self.send_after(10, _Wake())
+                return None
+        return super().handle_cast(message)
+
+    def handle_info(self, message: object) -> NoReply | Stop | None:
+        """Reconcile."""
+        match message:
+            case _Tick():
+                self.send_after(_EVERY_MS, _Tick())
+            case _Wake():
+                self._waking = False
+            case _:
+                return super().handle_info(message)
+        try:
+            self._reconcile(desired.load(self._db))
+        except StorageUnavailable as error:
+            log.warning("desired_state.unknown", node=self._node_id, why=error.why)
+        return None
+
+    def observed_state(self) -> dict[str, object]:
+        """For `observe()`."""
+        return {
+            "node_id": self._node_id,
+            "numbers": sorted(self._numbers),
+            "campaigns": sorted(self._campaigns),
+            "in_trouble": [str(name) for name in self._trouble],
+        }
+
+    def _reconcile(self, wanted: Desired) -> None:
+        node_ids = [node.id for node in leases.live_nodes(self._db)] if wanted.campaigns else [self._node_id]
+        mine = {
+            number_id
+            for number_id, number in wanted.numbers.items()
+            if placement.home("number", number_id, node_ids) == self._node_id and number.state == "active"
+        }
+        pools = {
+            (number_id, campaign.id): _pool_spec(campaign, wanted.numbers[number_id])
+            for campaign in wanted.campaigns.values()
+            for number_id in campaign.number_ids
+            if number_id in mine
+        }
+        campaigns = {campaign_id for _, campaign_id in pools} | {
+            campaign_id
+            for campaign_id in wanted.campaigns
+            if placement.home("campaign", campaign_id, node_ids) == self._node_id
+        }
+        self._stop_what_should_not_run(pools, campaigns, mine)
+        for campaign_id in sorted(campaigns):
+            self._start_campaign(campaign_id)
+        for number_id in sorted(mine):
+            self._start_number(wanted.numbers[number_id])
+        for _, pool in sorted(pools.items()):
+            self._start_pool(pool)
+
+    def _stop_what_should_not_run(
+        self, pools: dict[tuple[int, int], PoolSpec], campaigns: set[int], numbers: set[int]
+    ) -> None:
+        for key, spec in sorted(self._pools.items()):
+            if pools.get(key) != spec:
+                self._stop_child(via("pools", key[0]), via("pool", *key))
+                del self._pools[key]
+        for campaign_id in sorted(self._campaigns - campaigns):
+            self._stop_child(via("campaigns"), via("campaign", campaign_id))
+            self._campaigns.discard(campaign_id)
+        for number_id in sorted(self._numbers - numbers):
+            self._stop_number(number_id)
+            self._clients.pop(number_id, None)
+
+    def _start_campaign(self, campaign_id: int) -> None:
+        name = via("campaign", campaign_id)
+        spec = campaign_tree(self._db, self._fast_copy, campaign_id, on_completed=nudge)
+        if self._ensure(name, via("campaigns"), lambda: spec):
+            self._campaigns.add(campaign_id)
+
+    def _start_number(self, number: NumberConfig) -> None:
+        client = self._client(number)
+        spec = NumberSpec(number.id, number.phone_number_id, number.max_mps, self._meta.concurrency)
+        if self._ensure(
+            via("number", number.id),
+            via("numbers"),
+            lambda: number_tree(self._db, self._node_id, spec, client, nudge=nudge),
+        ):
+            self._numbers.add(number.id)
+            if self._rates.get(number.id, number.max_mps) != number.max_mps:
+                rate_limiter.set_rate(number.id, number.max_mps)
+            self._rates[number.id] = number.max_mps
+
+    def _start_pool(self, spec: PoolSpec) -> None:
+        if spec.number_id not in self._numbers:
+            return
+        client = self._clients[spec.number_id][1]
+        if self._ensure(
+            via("pool", spec.number_id, spec.campaign_id),
+            via("pools", spec.number_id),
+            lambda: pool_tree(self._db, spec, client, concurrency=self._meta.concurrency, nudge=nudge),
+        ):
+            self._pools[spec.number_id, spec.campaign_id] = spec
+
+    def _client(self, number: NumberConfig) -> MetaClient:
+        """The number's connection to Meta; a new one when its token has changed (its tree is stopped then)."""
+        known = self._clients.get(number.id)
+        if known and known[0].access_token == number.access_token:
+            return known[1]
+        if known:
+            self._stop_number(number.id)
+        client = MetaClient(
+            self._meta.graph_url,
+            self._meta.api_version,
+            number.phone_number_id,
+            self._vault.decrypt(number.access_token),
+            concurrency=self._meta.concurrency * 2,
+        )
+        self._clients[number.id] = (number, client)
+        return client
+
+    def _ensure(self, name: Via, supervisor: Via, spec: Callable[[], object]) -> bool:
+        """Start a tree unless it runs. Returns if it runs now. One that keeps dying is started later each time."""
+        pid = whereis(name)
+        if pid is not None:
+            return pid not in self._stopping
+        now_ns = self.now_ns()
+        trouble = self._trouble.get(name)
+        if name in self._started:  # it ran, and nobody stopped it: it has used up its restarts
+            self._started.discard(name)
+            trouble = self._troubled(name, now_ns)
+        if trouble and now_ns < trouble.not_before_ns:
+            return False
+        try:
+            start_child(supervisor, spec())  # type: ignore[arg-type]  # Callable[[], ChildSpec]
+        except StartError as error:
+            self._troubled(name, now_ns)
+            log.warning("tree.not_started", name=str(name), reason=str(error.reason)[:300])
+            return False
+        self._started.add(name)
+        return True
+
+    def _troubled(self, name: Via, now_ns: int) -> _Trouble:
+        count = self._trouble[name].count + 1 if name in self._trouble else 1
+        trouble = _Trouble(count, now_ns + min(_LONGEST_BACKOFF_NS, 2 ** (count - 1) * 500_000_000))
+        self._trouble[name] = trouble
+        if count == _ALARM_AFTER:
+            log.error("tree.keeps_dying", name=str(name), count=count)
+        return trouble
+
+    def _stop_number(self, number_id: int) -> None:
+        self._stop_child(via("numbers"), via("number", number_id))
+        self._numbers.discard(number_id)
+        self._rates.pop(number_id, None)
+        for key in [key for key in self._pools if key[0] == number_id]:
+            del self._pools[key]
+
+    def _stop_child(self, supervisor: Via, name: Via) -> None:
+        self._started.discard(name)
+        self._trouble.pop(name, None)
+        pid = whereis(name)
+        if pid is not None:
+            self._stop_pid(supervisor, pid)
+
+    def _stop_pid(self, supervisor: Via, pid: Pid) -> None:
+        """Stop a tree in a task: draining takes as long as Meta's slowest answer."""
+        if pid in self._stopping:
+            return
+        stopping = self._stopping
+        stopping.add(pid)
+
+        def stop_it() -> None:
+            try:
+                terminate_child(supervisor, pid)
+            except ChildError:
+                pass  # it has ended by itself meanwhile
+            finally:
+                stopping.discard(pid)
+                nudge()
+
+        start_task(via("tasks"), stop_it)
+
+
+def _pool_spec(campaign: CampaignConfig, number: NumberConfig) -> PoolSpec:
+    """A campaign's own limit is shared out evenly among the numbers that send for it."""
+    share = max(1, campaign.max_mps // len(campaign.number_ids)) if campaign.max_mps else None
+    return PoolSpec(campaign.id, number.id, number.phone_number_id, share)

@@ -1,0 +1,143 @@
+"""WebhookIngestor: commits what Meta sends, many requests in one transaction, before anybody answers 200.
+
+A few partitions a process; children of Webhooks (PartitionSupervisor, permanent). Group commit: while one batch is
+being written, the next one gathers in the mailbox. A crash answers nobody, so Meta delivers again. OTP: gen_server.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from titanflow.actors.node.node import node_id
+from titanflow.actors.node.reconciler import nudge
+from titanflow.actors.number import consequences
+from titanflow.actors.number.consequences import Breakers, Happened
+from titanflow.domain.webhooks import WebhookBatch
+from titanflow.errors import StorageUnavailable, Unavailable
+from titanflow.meta.error_policy import rule_for
+from titanflow.storage.database import Database
+from titanflow.storage.statuses import Failures
+from titanflow.storage.webhook_batches import store
+from titanflow.supervision import (
+    Call,
+    CallExit,
+    From,
+    GenServer,
+    NoReply,
+    Reply,
+    Stop,
+    call,
+    partition_of,
+    reply,
+    via,
+)
+
+log = structlog.get_logger()
+
+PARTITIONS = 2
+
+_GATHER_MS = 4
+_BATCH = 500
+_turns = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest(Call[bool]):
+    """Commit these updates. The reply is True after the commit, False if the database is away."""
+
+    batch: WebhookBatch
+
+
+class _Flush:
+    """To self."""
+
+
+def ingest(batch: WebhookBatch, *, timeout_s: float = 10.0) -> None:
+    """Commit a batch of updates. Returns after the commit.
+
+    Raises Unavailable if that can't be had in time: Meta must deliver it again. It may be committed all the same;
+    a second time changes nothing.
+    """
+    try:
+        committed = call(partition_of(via("webhooks"), next(_turns)), Ingest(batch), timeout_s=timeout_s)
+    except CallExit as error:
+        raise Unavailable("Webhooks can't be taken in right now", why=str(error.reason)[:200]) from error
+    if not committed:
+        raise StorageUnavailable("PostgreSQL is away", fix="Deliver the webhook again.")
+
+
+class WebhookIngestor(GenServer):
+    """Gathers for _GATHER_MS or _BATCH updates, then writes."""
+
+    mailbox_limit = 2_000
+    mailbox_policy = "refuse"
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def init(self) -> None:
+        """Begin empty."""
+        self._node_id = node_id()
+        self._waiting: list[From] = []
+        self._gathered = WebhookBatch()
+        self._flushing = False
+        self._breakers = Breakers()
+
+    def handle_call(self, request: Call[Any], sender: From) -> Reply | NoReply | Stop:
+        """Gather."""
+        match request:
+            case Ingest(batch):
+                self._waiting.append(sender)
+                self._gathered = self._gathered.with_all_of(batch)
+                if len(self._gathered) >= _BATCH:
+                    self._flush()
+                elif not self._flushing:
+                    self._flushing = True
+                    self.send_after(_GATHER_MS, _Flush())
+                return NoReply()
+        return super().handle_call(request, sender)
+
+    def handle_info(self, message: object) -> NoReply | Stop | None:
+        """Write what was gathered."""
+        if not isinstance(message, _Flush):
+            return super().handle_info(message)
+        self._flushing = False
+        self._flush()
+        return None
+
+    def observed_state(self) -> dict[str, object]:
+        """For `observe()`."""
+        return {"waiting": len(self._waiting), "gathered": len(self._gathered)}
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        waiting, batch = self._waiting, self._gathered
+        self._waiting, self._gathered = [], WebhookBatch()
+        try:
+            failures = store(self._db, batch, node_id=self._node_id)
+        except StorageUnavailable as error:
+            log.warning("webhooks.not_committed", count=len(batch), why=error.why)
+            for sender in waiting:
+                reply(sender, False)
+            return
+        for sender in waiting:
+            reply(sender, True)
+        self._follow_up(failures)
+
+    def _follow_up(self, failures: list[Failures]) -> None:
+        """Most refusals of a person or an account come this way, after the 200: the consequences are the same."""
+        for failure in failures:
+            happened = Happened(
+                rule_for(failure.error_code),
+                failure.campaign_id,
+                failure.number_id,
+                failure.template_id,
+                failure.count,
+            )
+            try:
+                consequences.apply(self._db, self._breakers, happened, nudge=nudge)
+            except StorageUnavailable as error:
+                log.error("consequence.not_applied", error_code=failure.error_code, why=error.why)

@@ -1,0 +1,153 @@
+"""Recorder: writes what became of a number's messages, in batches, and lets the consequences follow.
+
+One per phone number; child of Number <id> (one_for_all, permanent). What it holds in memory when it crashes is
+claimed in PostgreSQL, hence found in doubt and resolved by the echo. OTP model: gen_server.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+
+from titanflow.actors.number import consequences
+from titanflow.actors.number.consequences import Breakers, Happened
+from titanflow.actors.number.worker import Delivered
+from titanflow.domain.outcomes import Accepted, ErrorRule, Rejected, Uncertain
+from titanflow.errors import StorageUnavailable
+from titanflow.meta.error_policy import OUT_OF_ATTEMPTS
+from titanflow.storage.database import Database
+from titanflow.storage.settlements import Settlement, settle
+from titanflow.supervision import Cast, GenServer, NoReply, Stop
+
+log = structlog.get_logger()
+
+_BATCH = 500
+_BATCH_MS = 50
+_RETRY_MS = 500
+_MAX_ATTEMPTS = 30
+_LONGEST_WAIT_S = 900.0
+
+
+class _Flush:
+    """To self: settle what there is."""
+
+
+class Recorder(GenServer):
+    """Settles at most _BATCH outcomes together, none later than _BATCH_MS after it came in."""
+
+    mailbox_limit = 20_000
+
+    def __init__(self, db: Database, node_id: int, number_id: int, nudge: Callable[[], None]) -> None:
+        self._db, self._node_id, self._number_id, self._nudge = db, node_id, number_id, nudge
+
+    def init(self) -> None:
+        """Begin empty."""
+        self.trap_exit = True
+        self._outcomes: list[Delivered] = []
+        self._flushing = False
+        self._breakers = Breakers()
+
+    def handle_cast(self, message: Cast) -> NoReply | Stop | None:
+        """Take an outcome in."""
+        match message:
+            case Delivered():
+                self._outcomes.append(message)
+                if not self._flushing:
+                    self._flushing = True
+                    self.send_after(_BATCH_MS, _Flush())
+                elif len(self._outcomes) == _BATCH:
+                    self.send_after(0, _Flush())
+                return None
+        return super().handle_cast(message)
+
+    def handle_info(self, message: object) -> NoReply | Stop | None:
+        """Settle."""
+        if not isinstance(message, _Flush):
+            return super().handle_info(message)
+        self._flushing = False
+        self._flush()
+        return None
+
+    def terminate(self, reason: object) -> None:
+        """Write what is left; the workers have stopped before."""
+        while self._outcomes:
+            before = len(self._outcomes)
+            self._flush()
+            if len(self._outcomes) >= before:
+                log.error("claims.not_settled", number_id=self._number_id, count=before, why="the database is away")
+                return
+
+    def observed_state(self) -> dict[str, object]:
+        """For `observe()`."""
+        return {"number_id": self._number_id, "unsettled": len(self._outcomes)}
+
+    def _flush(self) -> None:
+        batch = self._outcomes[:_BATCH]
+        if not batch:
+            return
+        try:
+            settle(self._db, [_settlement(one) for one in batch], node_id=self._node_id)
+            del self._outcomes[: len(batch)]
+            self._follow_up(batch)
+        except StorageUnavailable as error:
+            log.warning("claims.not_settled_yet", number_id=self._number_id, count=len(batch), why=error.why)
+            self._flushing = True
+            self.send_after(_RETRY_MS, _Flush())
+            return
+        if self._outcomes and not self._flushing:
+            self._flushing = True
+            self.send_after(0, _Flush())
+
+    def _follow_up(self, batch: list[Delivered]) -> None:
+        met: Counter[tuple[ErrorRule, int, int]] = Counter()
+        for one in batch:
+            match one.outcome:
+                case Accepted():
+                    self._breakers.success(one.campaign_id)
+                case Rejected(rule) | Uncertain(_, ErrorRule() as rule):
+                    met[rule, one.campaign_id, one.template_id] += 1
+                case Uncertain():
+                    pass
+        for (rule, campaign_id, template_id), count in met.items():
+            happened = Happened(rule, campaign_id, self._number_id, template_id, count)
+            consequences.apply(self._db, self._breakers, happened, nudge=self._nudge)
+
+
+def _settlement(one: Delivered) -> Settlement:
+    match one.outcome:
+        case Accepted(wamid):
+            return Settlement(one.log_id, one.attempt, "sent", wamid=wamid)
+        case Rejected(rule, detail) if rule.verdict == "final":
+            return Settlement(one.log_id, one.attempt, "failed", error_code=rule.code, error_detail=detail)
+        case Rejected(rule, detail) if one.attempt >= _MAX_ATTEMPTS:
+            last = f"{OUT_OF_ATTEMPTS.sentence}; the last time: {detail}"
+            return Settlement(
+                one.log_id, one.attempt, "failed", error_code=OUT_OF_ATTEMPTS.code, error_detail=last[:300]
+            )
+        case Rejected(rule, detail, retry_after_s):
+            return Settlement(
+                one.log_id,
+                one.attempt,
+                "retrying",
+                error_code=rule.code,
+                error_detail=detail,
+                due_in_s=retry_after_s or _wait_s(rule, one),
+            )
+        case Uncertain(reason, rule_or_none):
+            return Settlement(
+                one.log_id,
+                one.attempt,
+                "in_doubt",
+                error_code=rule_or_none.code if rule_or_none else None,
+                error_detail=reason,
+            )
+
+
+def _wait_s(rule: ErrorRule, one: Delivered) -> float:
+    """When a refused message may go again, in seconds: growing, and spread so that they don't come back as one."""
+    if rule.scope == "contact":  # Meta's rule for a pair: 4^X seconds
+        wait_s = max(rule.pause_s, 4.0 ** min(one.attempt, 6))
+    else:
+        wait_s = max(1.0, rule.pause_s) * 1.5 ** min(one.attempt - 1, 8)
+    spread = (one.log_id * 2654435761 % 1000) / 1000
+    return min(wait_s, _LONGEST_WAIT_S) * (1 + 0.5 * spread)

@@ -1,0 +1,97 @@
+"""The supervision tree, top to bottom as it starts. Only wiring; docs/architecture.md draws it."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from titanflow.actors.node.doubt_resolver import DoubtResolver
+from titanflow.actors.node.importer import Importer
+from titanflow.actors.node.node import Node
+from titanflow.actors.node.nudge_listener import NudgeListener
+from titanflow.actors.node.reconciler import MetaAccess, Reconciler
+from titanflow.actors.node.webhook_ingestor import PARTITIONS, WebhookIngestor
+from titanflow.domain.vault import Vault
+from titanflow.settings import Settings
+from titanflow.storage import migrations
+from titanflow.storage.database import Database
+from titanflow.storage.fast_copy import FastCopy
+from titanflow.supervision import (
+    SHUTDOWN,
+    ChildSpec,
+    DynamicSupervisor,
+    PartitionSupervisor,
+    Pid,
+    Supervisor,
+    TaskSupervisor,
+    stop,
+    via,
+)
+from titanflow.supervision import start as start_server
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A running tree, and what HTTP needs beside it. db: for web requests; the actors have a pool of their own."""
+
+    root: Pid
+    settings: Settings
+    db: Database
+    fast_copy: FastCopy
+    vault: Vault
+    engine_db: Database
+
+    def stop(self, timeout_s: float = 40.0) -> None:
+        """Stop the tree in reverse order: senders drain and settle, leases are given up, connections closed."""
+        stop(self.root, reason=SHUTDOWN, timeout_s=timeout_s)
+        self.engine_db.close()
+        self.db.close()
+        self.fast_copy.close()
+        log.info("application.stopped")
+
+
+def start(settings: Settings) -> Application:
+    """Start the tree of this process.
+
+    Raises ConfigurationError if something is not set or the schema doesn't fit, StorageUnavailable if PostgreSQL or
+    Redis is away, StartError if an actor doesn't start.
+    """
+    settings.require_server()
+    migrations.migrate(settings.require_database())
+    fast_copy = FastCopy(settings.require_redis())
+    fast_copy.ping()
+    vault = Vault(settings.require_secret_keys())
+    web_connections = max(1, settings.pool_size // 4)
+    db = Database(settings.require_database(), pool_size=web_connections)
+    engine_db = Database(settings.require_database(), pool_size=max(2, settings.pool_size - web_connections))
+    root = start_server(_root(settings, engine_db, fast_copy, vault), name=via("application"))
+    log.info("application.started", bind=settings.bind)
+    return Application(root, settings, db, fast_copy, vault, engine_db)
+
+
+def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -> Supervisor:
+    meta = MetaAccess(settings.meta_graph_url, settings.meta_api_version, settings.pipeline_concurrency)
+    background = [
+        ChildSpec("reconciler", partial(Reconciler, db, fast_copy, vault, meta), name=via("reconciler")),
+        ChildSpec("nudge_listener", partial(NudgeListener, fast_copy)),
+        ChildSpec("doubt_resolver", partial(DoubtResolver, db)),
+        ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
+    ]
+    return Supervisor(
+        [
+            ChildSpec("tasks", TaskSupervisor, type="supervisor", name=via("tasks")),
+            ChildSpec("node", partial(Node, db), name=via("node")),
+            ChildSpec(
+                "webhooks",
+                lambda: PartitionSupervisor(lambda _: WebhookIngestor(db), PARTITIONS),
+                type="supervisor",
+                name=via("webhooks"),
+            ),
+            ChildSpec("numbers", DynamicSupervisor, type="supervisor", name=via("numbers")),
+            ChildSpec("campaigns", DynamicSupervisor, type="supervisor", name=via("campaigns")),
+            ChildSpec("background", lambda: Supervisor(background), type="supervisor"),
+        ],
+        strategy="rest_for_one",
+    )
