@@ -26,6 +26,7 @@ from titanflow.supervision.client import (
 from titanflow.supervision.clock import Clock, RealClock, VirtualClock, install_clock, installed_clock, using_clock
 from titanflow.supervision.dynamic_supervisor import DynamicSupervisor
 from titanflow.supervision.edges import Event, PlainGreenlet, sleep_ms, spawn_plain
+from titanflow.supervision.events import Obituary, add_listener, graveyard, log_every_start_and_end, remove_listener
 from titanflow.supervision.gen_server import (
     CallResult,
     GenServer,
@@ -109,6 +110,7 @@ __all__ = [
     "InitStop",
     "MonitorRef",
     "NoReply",
+    "Obituary",
     "Ok",
     "PartitionSupervisor",
     "Pid",
@@ -134,6 +136,7 @@ __all__ = [
     "TimerRef",
     "Via",
     "VirtualClock",
+    "add_listener",
     "async_link",
     "async_nolink",
     "async_stream",
@@ -146,14 +149,17 @@ __all__ = [
     "describe",
     "exit_process",
     "exit_self",
+    "graveyard",
     "install_clock",
     "installed_clock",
     "is_alive",
     "link",
+    "log_every_start_and_end",
     "monitor",
     "observe",
     "partition_of",
     "patch_everything",
+    "remove_listener",
     "reply",
     "restart_child",
     "self_pid",

@@ -57,6 +57,22 @@ def new_incident() -> int:
     return next(_incidents)
 
 
+def add_listener(*, started: StartedListener | None = None, ended: EndedListener | None = None) -> None:
+    """Be told of every start and every end: (pid, parent) and (pid, reason). Listeners may not block."""
+    if started is not None:
+        started_listeners.append(started)
+    if ended is not None:
+        ended_listeners.append(ended)
+
+
+def remove_listener(*, started: StartedListener | None = None, ended: EndedListener | None = None) -> None:
+    """Take back add_listener."""
+    if started in started_listeners:
+        started_listeners.remove(started)
+    if ended in ended_listeners:
+        ended_listeners.remove(ended)
+
+
 def log_every_start_and_end(on: bool) -> None:
     """Also log ordinary starts and ends (debug level); off by default: a tree has thousands."""
     if on and _log_start not in started_listeners:

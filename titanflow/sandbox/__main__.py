@@ -1,0 +1,7 @@
+"""`python -m titanflow.sandbox`."""
+
+import sys
+
+from titanflow.sandbox.app import main
+
+sys.exit(main())
