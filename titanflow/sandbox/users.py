@@ -28,9 +28,7 @@ def user_of(phone: str, seed: int, profile: Profile) -> User:
         failure = 131049
     elif fate < profile.unreachable + profile.limited + profile.opted_out:
         failure = 131050
-    return User(
-        wa_id(phone), failure, network < profile.offline, habit >= profile.no_read, pair < profile.pair
-    )
+    return User(wa_id(phone), failure, network < profile.offline, habit >= profile.no_read, pair < profile.pair)
 
 
 def wa_id(phone: str) -> str:
