@@ -101,7 +101,9 @@ def _expected(components: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _check_components(components: list[Any], template: Template) -> None:
-    header, body, buttons = None, [], {}
+    header: list[Any] | None = None
+    body: list[Any] = []
+    buttons: dict[int, list[Any]] = {}
     for component in components:
         kind = component.get("type") if isinstance(component, dict) else None
         parameters = component.get("parameters") or [] if isinstance(component, dict) else []

@@ -10,6 +10,7 @@ import orjson
 import psycopg
 import structlog
 from psycopg.types.json import Jsonb
+
 from titanflow.domain.webhooks import (
     AccountEvent,
     InboundMessage,
@@ -19,7 +20,6 @@ from titanflow.domain.webhooks import (
     TemplateEvent,
     WebhookBatch,
 )
-
 from titanflow.storage import statuses
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.statuses import Failures, StatusRow

@@ -14,7 +14,7 @@ from titanflow.actors.node.node import node_id
 from titanflow.actors.node.reconciler import nudge
 from titanflow.actors.number import consequences
 from titanflow.actors.number.consequences import Breakers, Happened
-from titanflow.domain.webhooks import WebhookBatch
+from titanflow.domain.webhooks import WebhookBatch, merged
 from titanflow.errors import StorageUnavailable, Unavailable
 from titanflow.meta.error_policy import rule_for
 from titanflow.storage.database import Database
@@ -81,7 +81,8 @@ class WebhookIngestor(GenServer):
         """Begin empty."""
         self._node_id = node_id()
         self._waiting: list[From] = []
-        self._gathered = WebhookBatch()
+        self._gathered: list[WebhookBatch] = []
+        self._count = 0
         self._flushing = False
         self._breakers = Breakers()
 
@@ -90,8 +91,9 @@ class WebhookIngestor(GenServer):
         match request:
             case Ingest(batch):
                 self._waiting.append(sender)
-                self._gathered = self._gathered.with_all_of(batch)
-                if len(self._gathered) >= _BATCH:
+                self._gathered.append(batch)
+                self._count += len(batch)
+                if self._count >= _BATCH:
                     self._flush()
                 elif not self._flushing:
                     self._flushing = True
@@ -109,13 +111,13 @@ class WebhookIngestor(GenServer):
 
     def observed_state(self) -> dict[str, object]:
         """For `observe()`."""
-        return {"waiting": len(self._waiting), "gathered": len(self._gathered)}
+        return {"waiting": len(self._waiting), "gathered": self._count}
 
     def _flush(self) -> None:
         if not self._waiting:
             return
-        waiting, batch = self._waiting, self._gathered
-        self._waiting, self._gathered = [], WebhookBatch()
+        waiting, batch = self._waiting, merged(self._gathered)
+        self._waiting, self._gathered, self._count = [], [], 0
         try:
             failures = store(self._db, batch, node_id=self._node_id)
         except StorageUnavailable as error:

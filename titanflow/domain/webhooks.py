@@ -1,0 +1,336 @@
+"""Reads what Meta's webhooks say, each update on its own: an odd one is kept aside and never costs its neighbours.
+
+Source: Meta's "Webhooks overview" and "Status messages webhook reference". Pure; never raises.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+import orjson
+
+from titanflow.domain import echo
+
+Status = Literal["sent", "delivered", "read", "failed"]
+
+_STATUSES = ("sent", "delivered", "read", "failed")
+_WITHOUT_CONSEQUENCE = ("played", "deleted", "warning")
+_MAX_TEXT = 300
+_LATEST = 253402300799  # year 9999
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUpdate:
+    """One status of one message. log_id and attempt: from our echo, both or neither."""
+
+    wamid: str
+    status: Status
+    at: datetime
+    log_id: int | None
+    attempt: int | None
+    error_code: int | None
+    error_detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """What a person wrote. sender: E.164 with the plus, or a business-scoped user id."""
+
+    phone_number_id: str
+    wamid: str
+    sender: str
+    profile_name: str | None
+    type: str
+    content: dict[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A person's own switch for marketing messages."""
+
+    phone: str
+    value: Literal["stop", "resume"]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateEvent:
+    """News about a template's status."""
+
+    meta_template_id: str
+    name: str
+    language: str
+    event: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """News about an account or a number, kept for people."""
+
+    waba_id: str
+    field: str
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """An update that could not be read, and why."""
+
+    field: str | None
+    reason: str
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookBatch:
+    """Updates of one or many webhooks."""
+
+    statuses: tuple[StatusUpdate, ...] = ()
+    messages: tuple[InboundMessage, ...] = ()
+    preferences: tuple[Preference, ...] = ()
+    template_events: tuple[TemplateEvent, ...] = ()
+    account_events: tuple[AccountEvent, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
+
+    def __len__(self) -> int:
+        return (
+            len(self.statuses)
+            + len(self.messages)
+            + len(self.preferences)
+            + len(self.template_events)
+            + len(self.account_events)
+            + len(self.quarantined)
+        )
+
+    def singles(self) -> Iterator["WebhookBatch"]:
+        """Yield each update as a batch of its own."""
+        yield from (WebhookBatch(statuses=(one,)) for one in self.statuses)
+        yield from (WebhookBatch(messages=(one,)) for one in self.messages)
+        yield from (WebhookBatch(preferences=(one,)) for one in self.preferences)
+        yield from (WebhookBatch(template_events=(one,)) for one in self.template_events)
+        yield from (WebhookBatch(account_events=(one,)) for one in self.account_events)
+        yield from (WebhookBatch(quarantined=(one,)) for one in self.quarantined)
+
+
+def merged(batches: list[WebhookBatch]) -> WebhookBatch:
+    """Return one batch with all updates of many."""
+    return WebhookBatch(
+        tuple(one for batch in batches for one in batch.statuses),
+        tuple(one for batch in batches for one in batch.messages),
+        tuple(one for batch in batches for one in batch.preferences),
+        tuple(one for batch in batches for one in batch.template_events),
+        tuple(one for batch in batches for one in batch.account_events),
+        tuple(one for batch in batches for one in batch.quarantined),
+    )
+
+
+class _Unreadable(Exception):
+    """Why one update could not be read."""
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.statuses: list[StatusUpdate] = []
+        self.messages: list[InboundMessage] = []
+        self.preferences: list[Preference] = []
+        self.template_events: list[TemplateEvent] = []
+        self.account_events: list[AccountEvent] = []
+        self.quarantined: list[Quarantined] = []
+
+    def batch(self) -> WebhookBatch:
+        return WebhookBatch(
+            tuple(self.statuses),
+            tuple(self.messages),
+            tuple(self.preferences),
+            tuple(self.template_events),
+            tuple(self.account_events),
+            tuple(self.quarantined),
+        )
+
+    def body(self, body: Any) -> None:
+        entries = body.get("entry") if isinstance(body, dict) else None
+        if not isinstance(entries, list):
+            self.quarantined.append(Quarantined(None, "no list of entries", _clean(body)))
+            return
+        for entry in entries:
+            changes = entry.get("changes") if isinstance(entry, dict) else None
+            if not isinstance(changes, list):
+                self.quarantined.append(Quarantined(None, "an entry without a list of changes", _clean(entry)))
+                continue
+            for change in changes:
+                self.change(str(entry.get("id", "")), change)
+
+    def change(self, waba_id: str, change: Any) -> None:
+        value = change.get("value") if isinstance(change, dict) else None
+        if not isinstance(value, dict):
+            self.quarantined.append(Quarantined(None, "a change without a value", _clean(change)))
+            return
+        field = str(change.get("field", ""))
+        try:
+            match field:
+                case "messages":
+                    self.messages_field(value)
+                case "user_preferences":
+                    self.each(field, value.get("user_preferences"), self.preference)
+                case "message_template_status_update":
+                    self.template_events.append(_template_event(value))
+                case _ if field in _ACCOUNT_FIELDS:
+                    self.account_events.append(AccountEvent(waba_id, field, _clean(value)))
+                case _:
+                    raise _Unreadable("an unknown field")
+        except _Unreadable as why:
+            self.quarantined.append(Quarantined(field[:64], str(why), _clean(value)))
+
+    def messages_field(self, value: dict[str, Any]) -> None:
+        self.each("messages", value.get("statuses"), self.status)
+        metadata = value.get("metadata")
+        number = str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
+        names = _profile_names(value.get("contacts"))
+        self.each("messages", value.get("messages"), lambda one: self.message(number, names, one))
+        if isinstance(value.get("errors"), list) and value["errors"]:
+            raise _Unreadable("an error of the account")
+
+    def each(self, field: str, items: Any, read: Any) -> None:
+        for item in items if isinstance(items, list) else []:
+            try:
+                if not isinstance(item, dict):
+                    raise _Unreadable("an update that is no object")
+                read(item)
+            except _Unreadable as why:
+                self.quarantined.append(Quarantined(field, str(why), _clean(item)))
+
+    def status(self, one: dict[str, Any]) -> None:
+        status = one.get("status")
+        if status in _WITHOUT_CONSEQUENCE:
+            return
+        if status not in _STATUSES:
+            raise _Unreadable("an unknown status")
+        wamid = _text(one.get("id"), "the message id")
+        ours = echo.decode(one.get("biz_opaque_callback_data"))
+        code, detail = _error(one.get("errors")) if status == "failed" else (None, None)
+        log_id, attempt = ours or (None, None)
+        self.statuses.append(
+            StatusUpdate(wamid, cast("Status", status), _time(one.get("timestamp")), log_id, attempt, code, detail)
+        )
+
+    def message(self, number: str, names: dict[str, str], one: dict[str, Any]) -> None:
+        wamid = _text(one.get("id"), "the message id")
+        phone, user_id = one.get("from"), one.get("from_user_id")
+        if isinstance(phone, str) and phone.lstrip("+").isdigit():
+            sender = "+" + phone.lstrip("+")
+        else:
+            sender = _text(user_id, "the sender")
+        self.messages.append(
+            InboundMessage(
+                number,
+                wamid,
+                sender,
+                names.get(str(phone)) or names.get(str(user_id)),
+                str(one.get("type", "unsupported"))[:32],
+                _clean(one),
+                _time(one.get("timestamp")),
+            )
+        )
+
+    def preference(self, one: dict[str, Any]) -> None:
+        value = one.get("value")
+        if value not in ("stop", "resume"):
+            raise _Unreadable("an unknown preference")
+        phone = _text(one.get("wa_id"), "the person")
+        if not phone.lstrip("+").isdigit():
+            raise _Unreadable("the person is no phone number")
+        self.preferences.append(
+            Preference("+" + phone.lstrip("+"), cast("Literal['stop', 'resume']", value), _time(one.get("timestamp")))
+        )
+
+
+_ACCOUNT_FIELDS = {
+    "message_template_quality_update",
+    "template_category_update",
+    "phone_number_quality_update",
+    "phone_number_name_update",
+    "business_capability_update",
+    "account_update",
+    "account_alerts",
+    "account_review_update",
+    "message_template_components_update",
+    "security",
+}
+
+
+def parse(body: bytes) -> WebhookBatch:
+    """Return all updates of one webhook's body. What can't be read is in `quarantined`."""
+    reader = _Reader()
+    try:
+        reader.body(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        text = body[:20_000].decode("utf-8", "replace").replace("\x00", "\ufffd")
+        reader.quarantined.append(Quarantined(None, "not JSON", {"text": text}))
+    return reader.batch()
+
+
+def _template_event(value: dict[str, Any]) -> TemplateEvent:
+    return TemplateEvent(
+        str(value.get("message_template_id", ""))[:64],
+        _text(value.get("message_template_name"), "the template's name"),
+        _text(value.get("message_template_language"), "the template's language"),
+        _text(value.get("event"), "the event").upper(),
+        str(value.get("reason", ""))[:_MAX_TEXT].replace("\x00", ""),
+    )
+
+
+def _profile_names(contacts: Any) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for contact in contacts if isinstance(contacts, list) else []:
+        profile = contact.get("profile") if isinstance(contact, dict) else None
+        name = profile.get("name") if isinstance(profile, dict) else None
+        if isinstance(name, str) and name:
+            for key in ("wa_id", "user_id"):
+                names[str(contact.get(key))] = name[:200].replace("\x00", "")
+    return names
+
+
+def _error(errors: Any) -> tuple[int | None, str | None]:
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
+    data = first.get("error_data")
+    detail = data.get("details") if isinstance(data, dict) else data
+    shown = next((text for text in (detail, first.get("message"), first.get("title")) if isinstance(text, str)), None)
+    code = first.get("code")
+    if isinstance(code, str) and code.isdigit():
+        code = int(code)
+    number = code if isinstance(code, int) and not isinstance(code, bool) and 0 <= code < 2**31 else None
+    return number, shown[:_MAX_TEXT].replace("\x00", "") if shown else None
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not value or len(value) > 512 or "\x00" in value:
+        raise _Unreadable(f"{what} is missing or unusable")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _Unreadable(f"{what} is no valid text") from None
+    return value
+
+
+def _time(value: Any) -> datetime:
+    try:
+        seconds = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _Unreadable("the time can't be read") from None
+    if not 0 <= seconds <= _LATEST:
+        raise _Unreadable("the time can't be read")
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _clean(value: Any) -> Any:
+    """The value without what PostgreSQL's jsonb refuses: NUL characters."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {key.replace("\x00", "\ufffd"): _clean(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return value

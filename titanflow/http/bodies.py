@@ -1,0 +1,60 @@
+"""Reads request bodies and query parameters: bounded, strict, with an error for each field."""
+
+from typing import Any, TypeVar
+
+import falcon
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from titanflow.errors import InvalidInput
+
+MAX_JSON_BYTES = 1024 * 1024
+M = TypeVar("M", bound="Body")
+
+
+class Body(BaseModel):
+    """Base of all request bodies: no unknown members, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def read_raw(request: falcon.Request, limit: int, what: str) -> bytes:
+    """Return the whole body. Raises InvalidInput `too_large` (413) if it is longer than `limit` bytes."""
+    data: bytes = request.bounded_stream.read(limit + 1)
+    if len(data) > limit or (request.content_length or 0) > limit:
+        raise InvalidInput(f"{what} is too large", why=f"at most {limit} bytes are taken", code="too_large", status=413)
+    return data
+
+
+def read_json(request: falcon.Request, model: type[M]) -> M:
+    """Return the JSON body as a model. Raises InvalidInput: 400 for broken JSON, 422 with a list of fields."""
+    raw = read_raw(request, MAX_JSON_BYTES, "The body")
+    try:
+        parsed = orjson.loads(raw or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput("The body is not valid JSON", why=str(error), code="invalid_json", status=400) from None
+    try:
+        return model.model_validate_json(orjson.dumps(parsed))
+    except ValidationError as error:
+        errors = [
+            {"field": ".".join(str(part) for part in one["loc"]), "message": one["msg"]}
+            for one in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        summary = "; ".join(f"{one['field'] or 'body'}: {one['message']}" for one in errors[:3])
+        raise InvalidInput("The body can't be used", why=summary, errors=errors) from None
+
+
+def limit_of(request: falcon.Request, *, default: int = 50, most: int = 500) -> int:
+    """Return ?limit=. Raises InvalidInput unless it is between 1 and `most`."""
+    text = request.get_param("limit") or str(default)
+    if not text.isdigit() or not 1 <= int(text) <= most:
+        raise InvalidInput("limit can't be used", why=f"it must be a number from 1 to {most}")
+    return int(text)
+
+
+def cursor_of(request: falcon.Request) -> int:
+    """Return ?cursor=, as this server gave it out: 0 at the start. Raises InvalidInput."""
+    text: Any = request.get_param("cursor") or "0"
+    if not text.isdigit() or len(text) > 18:
+        raise InvalidInput("cursor can't be used", fix="Take it from next_cursor of the page before.")
+    return int(text)
