@@ -363,7 +363,7 @@ class Operations:
         return self.run.kept(me, op["ref"]).shutdown(None if how == "infinity" else how)
 
     def _op_async_stream(self, me: str, op: Json) -> Any:
-        options = {key: op[key] for key in ("max_concurrency", "on_timeout", "ordered") if key in op}
+        options: Json = {key: op[key] for key in ("max_concurrency", "on_timeout", "ordered") if key in op}
         if "timeout" in op:
             options["timeout_ms"] = None if op["timeout"] == "infinity" else op["timeout"]
         sup = self._at(op["sup"]) if "sup" in op else None

@@ -227,7 +227,7 @@ class _SpokenPartitionSupervisor(PartitionSupervisor):
         def start(partition: int) -> GenServer:
             return make(run, {**child, "id": f"{child['id']}{partition}"})
 
-        options = {key: spec[key] for key in ("strategy", "max_restarts", "max_seconds") if key in spec}
+        options: Json = {key: spec[key] for key in ("strategy", "max_restarts", "max_seconds") if key in spec}
         if "restart" in child:
             options["restart"] = child["restart"]
         super().__init__(start, spec["partitions"], shutdown_ms=child.get("shutdown"), **options)

@@ -11,20 +11,17 @@ from typing import Any
 
 from tests.conformance.operations import Operations
 from tests.conformance.probes import Json
+from tests.conformance.terms import to_json
 from titanflow.supervision import (
-    KILL,
     Cast,
-    Exit,
     From,
     GenServer,
     MonitorRef,
     Pid,
     Registry,
-    StartError,
     VirtualClock,
     add_listener,
     cast,
-    exit_process,
     remove_listener,
     self_pid,
     sleep_ms,
@@ -33,8 +30,6 @@ from titanflow.supervision import (
     using_clock,
 )
 from titanflow.supervision.testing import kill_everybody
-
-from tests.conformance.terms import to_json  # isort: skip
 
 _MOST_JUMPS = 100_000
 
@@ -183,6 +178,3 @@ def _nobody() -> Pid:
     pid = start(_Nobody())
     stop(pid)
     return pid
-
-
-__all__ = ["KILL", "Exit", "Run", "StartError", "Stuck", "exit_process"]

@@ -156,32 +156,42 @@ class VirtualClock(Clock):
         gevent.sleep(0)
 
     def settle(self) -> None:
-        """Wait until no greenlet can run any more without time passing."""
-        # A private list of gevent's loop: the one exact answer to "is anybody ready?".
-        loop = get_hub().loop
-        while loop._callbacks:
-            gevent.sleep(0)
+        """Wait until no greenlet can run any more without time passing. What is due now is fired."""
+        self._run_ready()
+        while (due_ns := self.next_due_ns()) is not None and due_ns <= self._now_ns:
+            self._fire_next()
 
     def advance(self, ms: float) -> None:
         """Let `ms` pass, firing what falls due in order."""
         target_ns = self._now_ns + int(ms * _NS_PER_MS)
         self.settle()
         while (due_ns := self.next_due_ns()) is not None and due_ns <= target_ns:
-            self.advance_to_next()
+            self._fire_next()
         self._now_ns = target_ns
 
     def advance_to_next(self) -> bool:
         """Jump to the next timer, fire it and settle. False if there is none."""
         if self.next_due_ns() is None:
             return False
+        self._fire_next()
+        self.settle()
+        return True
+
+    def _fire_next(self) -> None:
         due_ns, _, timer = heapq.heappop(self._timers)
         self._now_ns = max(self._now_ns, due_ns)
         callback = timer.callback
         timer.cancel()
         if callback is not None:
             callback()
-        self.settle()
-        return True
+        self._run_ready()
+
+    @staticmethod
+    def _run_ready() -> None:
+        # A private list of gevent's loop: the one exact answer to "is anybody ready?".
+        loop = get_hub().loop
+        while loop._callbacks:
+            gevent.sleep(0)
 
     def next_due_ns(self) -> int | None:
         """When the next timer is due; None if none is pending."""
