@@ -1,0 +1,183 @@
+"""Use cases around a campaign's life: make it, start it, pause it, resume it, cancel it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from titanflow.actors.node.reconciler import nudge
+from titanflow.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
+from titanflow.storage import campaigns, reports
+from titanflow.storage.database import Database
+from titanflow.storage.fast_copy import FastCopy
+
+log = structlog.get_logger()
+
+_MISSING = (
+    ("has_template", "no_template", "a template"),
+    ("has_number", "no_number", "a phone number"),
+    ("has_contacts", "no_contacts", "contacts that may be sent to"),
+)
+
+
+def get(db: Database, campaign_id: int) -> dict[str, Any]:
+    """Return a campaign. Raises NotFound."""
+    campaign = campaigns.get(db, campaign_id)
+    if campaign is None:
+        raise NotFound(f"There is no campaign {campaign_id}", code="campaign_not_found")
+    return campaign
+
+
+def create(db: Database, values: dict[str, Any], *, template_ids: list[int], number_ids: list[str]) -> dict[str, Any]:
+    """Make a draft. Raises InvalidInput if a template or number doesn't exist."""
+    campaign_id = campaigns.insert(db, values, template_ids=_known_templates(db, template_ids), number_ids=number_ids)
+    campaign = get(db, campaign_id)
+    unknown = sorted(set(number_ids) - set(campaign["phone_number_ids"]))
+    if unknown:
+        campaigns.delete(db, campaign_id)
+        raise InvalidInput(f"There is no phone number {unknown[0]}", fix="Add it first.", code="unknown_number")
+    log.info("campaign.created", campaign_id=campaign_id)
+    return campaign
+
+
+def update(db: Database, campaign_id: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Change a campaign that does not run. Raises Conflict while it runs or after its end."""
+    campaign = get(db, campaign_id)
+    template_ids, number_ids = changes.pop("template_ids", None), changes.pop("phone_number_ids", None)
+    if template_ids is not None:
+        _known_templates(db, template_ids)
+    if not campaigns.update(db, campaign_id, {**campaign, **changes}, template_ids=template_ids, number_ids=number_ids):
+        raise _wrong_state(campaign, "changed", "draft, ready, scheduled or paused")
+    return get(db, campaign_id)
+
+
+def start(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> dict[str, Any]:
+    """Start a campaign, or schedule it if its time is still to come. Harmless if it runs already.
+
+    Raises Conflict that says what is missing, or what state would be right.
+    """
+    campaign = get(db, campaign_id)
+    if campaign["state"] in ("running", "scheduled"):
+        return _state(db, campaign_id)
+    if campaign["state"] == "importing" or reports.import_running(db, campaign_id):
+        raise Conflict("The contacts are still being imported", fix="Start when it is done.", code="import_running")
+    if campaign["state"] not in ("draft", "ready", "paused"):
+        raise _wrong_state(campaign, "started", "ready")
+    _check_complete(db, campaign_id)
+    later = campaign["schedule_at"] is not None and campaign["schedule_at"] > datetime.now(UTC)
+    return _change(
+        db,
+        fast_copy,
+        campaign,
+        to="scheduled" if later else "running",
+        allowed=["draft", "ready", "paused"],
+        by=by,
+        verb="started",
+    )
+
+
+def pause(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> dict[str, Any]:
+    """Pause a running or scheduled campaign: no claim follows."""
+    campaign = get(db, campaign_id)
+    if campaign["state"] == "paused":
+        return _state(db, campaign_id)
+    reason = f"Paused by {by}"
+    return _change(
+        db, fast_copy, campaign, to="paused", allowed=["running", "scheduled"], by=by, verb="paused", reason=reason
+    )
+
+
+def resume(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> dict[str, Any]:
+    """Let a paused campaign go on."""
+    campaign = get(db, campaign_id)
+    if campaign["state"] == "running":
+        return _state(db, campaign_id)
+    if campaign["state"] == "paused":
+        _check_complete(db, campaign_id)
+    return _change(db, fast_copy, campaign, to="running", allowed=["paused"], by=by, verb="resumed")
+
+
+def cancel(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> dict[str, Any]:
+    """Cancel a campaign and all who still wait, for good."""
+    campaign = get(db, campaign_id)
+    if campaign["state"] != "cancelled":
+        if not campaigns.cancel(db, campaign_id, by=by):
+            raise _wrong_state(get(db, campaign_id), "cancelled", "draft, ready, scheduled, running or paused")
+        log.info("campaign.cancelled", campaign_id=campaign_id, by=by)
+        _tell(fast_copy)
+    return _state(db, campaign_id)
+
+
+def delete(db: Database, campaign_id: int) -> None:
+    """Delete a campaign that can't send any more, with everything that belongs to it."""
+    campaign = get(db, campaign_id)
+    if not campaigns.delete(db, campaign_id):
+        raise _wrong_state(campaign, "deleted", "draft, ready, completed, cancelled or failed")
+
+
+def _known_templates(db: Database, template_ids: list[int]) -> list[int]:
+    from titanflow.storage import templates
+
+    for template_id in template_ids:
+        if templates.get(db, template_id) is None:
+            raise InvalidInput(f"There is no template {template_id}", fix="Sync first.", code="unknown_template")
+    return template_ids
+
+
+def _check_complete(db: Database, campaign_id: int) -> None:
+    facts = campaigns.missing_for_start(db, campaign_id)
+    missing = [(code, thing) for fact, code, thing in _MISSING if not facts[fact]]
+    if missing:
+        things = ", ".join(thing for _, thing in missing)
+        raise Conflict(
+            f"The campaign lacks {things}", code=missing[0][0], missing=[code for code, _ in missing],
+            fix="Add what is missing, then start it.",
+        )  # fmt: skip
+    if not facts["approved"]:
+        raise Conflict("None of the campaign's templates is approved", code="template_not_approved")
+    if not facts["same_account"]:
+        raise Conflict(
+            "A template belongs to another account than a number",
+            fix="Choose templates and numbers of one account.",
+            code="template_of_other_account",
+        )
+
+
+def _change(
+    db: Database,
+    fast_copy: FastCopy,
+    campaign: dict[str, Any],
+    *,
+    to: str,
+    allowed: list[str],
+    by: str,
+    verb: str,
+    reason: str | None = None,
+) -> dict[str, Any]:
+    if not campaigns.change_state(db, campaign["id"], to=to, allowed=allowed, by=by, reason=reason):
+        raise _wrong_state(get(db, campaign["id"]), verb, " or ".join(allowed))
+    log.info(f"campaign.{verb}", campaign_id=campaign["id"], by=by)
+    _tell(fast_copy)
+    return _state(db, campaign["id"])
+
+
+def _tell(fast_copy: FastCopy) -> None:
+    nudge()
+    try:
+        fast_copy.nudge()
+    except StorageUnavailable as error:
+        log.warning("nudge.not_sent", why=error.what)  # the others see it within a second
+
+
+def _state(db: Database, campaign_id: int) -> dict[str, Any]:
+    campaign = get(db, campaign_id)
+    return {"id": campaign["id"], "state": campaign["state"]}
+
+
+def _wrong_state(campaign: dict[str, Any], verb: str, right: str) -> Conflict:
+    return Conflict(
+        f"Campaign {campaign['id']} is {campaign['state']} and can't be {verb}",
+        fix=f"It would have to be {right}.",
+        code="wrong_state",
+        state=campaign["state"],
+    )

@@ -1,0 +1,194 @@
+"""Campaigns: rows and state changes. Each change of state is one compare-and-set with who and why."""
+
+from typing import Any
+
+import orjson
+
+from titanflow.storage.database import Connection, Database
+from titanflow.storage.rows import fetch_all, fetch_one
+
+
+def insert(db: Database, values: dict[str, Any], *, template_ids: list[int], number_ids: list[str]) -> int:
+    """Insert a draft with its templates and numbers (Meta's ids). Returns its id."""
+    with db.transaction() as transaction:
+        row = transaction.execute(
+            "INSERT INTO campaigns (name, variables, media, default_country, schedule_at, max_mps, dedupe_days,"
+            " audience_cap) VALUES (%(name)s, %(variables)s, %(media)s, %(default_country)s, %(schedule_at)s,"
+            " %(max_mps)s, %(dedupe_days)s, %(audience_cap)s) RETURNING id",
+            _json(values),
+        ).fetchone()
+        assert row is not None
+        campaign_id = int(row[0])
+        transaction.execute("INSERT INTO campaign_counters (campaign_id, node_id) VALUES (%s, 0)", [campaign_id])
+        transaction.execute("INSERT INTO campaign_cursors (campaign_id) VALUES (%s)", [campaign_id])
+        _link(transaction, campaign_id, template_ids, number_ids)
+    return campaign_id
+
+
+def update(
+    db: Database,
+    campaign_id: int,
+    values: dict[str, Any],
+    *,
+    template_ids: list[int] | None,
+    number_ids: list[str] | None,
+) -> bool:
+    """Replace a campaign's fields. Returns False unless it is draft, ready, scheduled or paused."""
+    with db.transaction() as transaction:
+        row = transaction.execute(
+            "UPDATE campaigns SET name = %(name)s, variables = %(variables)s, media = %(media)s,"
+            " default_country = %(default_country)s, schedule_at = %(schedule_at)s, max_mps = %(max_mps)s,"
+            " dedupe_days = %(dedupe_days)s, audience_cap = %(audience_cap)s, updated_at = now()"
+            " WHERE id = %(id)s AND state IN ('draft', 'ready', 'scheduled', 'paused') RETURNING id",
+            {**_json(values), "id": campaign_id},
+        ).fetchone()
+        if row is not None:
+            _link(transaction, campaign_id, template_ids, number_ids)
+    return row is not None
+
+
+def _json(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **values,
+        "variables": orjson.dumps(values["variables"]).decode(),
+        "media": orjson.dumps(values["media"]).decode(),
+    }
+
+
+def _link(
+    transaction: Connection, campaign_id: int, template_ids: list[int] | None, number_ids: list[str] | None
+) -> None:
+    if template_ids is not None:
+        transaction.execute("DELETE FROM campaign_templates WHERE campaign_id = %s", [campaign_id])
+        transaction.execute(
+            "INSERT INTO campaign_templates (campaign_id, position, template_id)"
+            " SELECT %s, n, id FROM unnest(%s::integer[]) WITH ORDINALITY AS one (id, n)",
+            [campaign_id, template_ids],
+        )
+    if number_ids is not None:
+        transaction.execute("DELETE FROM campaign_numbers WHERE campaign_id = %s", [campaign_id])
+        transaction.execute(
+            "INSERT INTO campaign_numbers (campaign_id, number_id)"
+            " SELECT %s, id FROM phone_numbers WHERE phone_number_id = ANY(%s)",
+            [campaign_id, number_ids],
+        )
+
+
+def get(db: Database, campaign_id: int) -> dict[str, Any] | None:
+    """Return a campaign with its templates' and numbers' ids."""
+    return fetch_one(
+        db,
+        "SELECT campaign.id, name, state, state_by, state_reason, variables, media, default_country, schedule_at,"
+        " max_mps, dedupe_days, audience_cap, created_at, updated_at, started_at, completed_at,"
+        " ARRAY(SELECT template_id FROM campaign_templates WHERE campaign_id = campaign.id ORDER BY position)"
+        " AS template_ids,"
+        " ARRAY(SELECT phone_number_id FROM campaign_numbers JOIN phone_numbers AS number ON number.id = number_id"
+        " WHERE campaign_id = campaign.id ORDER BY number.id) AS phone_number_ids"
+        " FROM campaigns AS campaign WHERE campaign.id = %(id)s",
+        {"id": campaign_id},
+    )
+
+
+def page(db: Database, *, before: int, limit: int) -> list[dict[str, Any]]:
+    """Return campaigns, newest first, those with an id below `before`, each with the count of all as `total`."""
+    return fetch_all(
+        db,
+        "SELECT (SELECT count(*) FROM campaigns) AS total, id, name, state, state_by, state_reason, created_at,"
+        " started_at, completed_at FROM campaigns WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s",
+        {"before": before, "limit": limit},
+    )
+
+
+def missing_for_start(db: Database, campaign_id: int) -> dict[str, Any]:
+    """Return what a start would lack: has_template, approved, same_account, has_number, has_contacts."""
+    row = fetch_one(
+        db,
+        "SELECT EXISTS (SELECT FROM campaign_templates WHERE campaign_id = %(id)s) AS has_template,"
+        " EXISTS (SELECT FROM campaign_templates JOIN templates AS template ON template.id = template_id"
+        " WHERE campaign_id = %(id)s AND template.status = 'APPROVED') AS approved,"
+        " NOT EXISTS (SELECT FROM campaign_templates AS link JOIN templates AS template"
+        " ON template.id = link.template_id JOIN campaign_numbers AS other ON other.campaign_id = link.campaign_id"
+        " JOIN phone_numbers AS number ON number.id = other.number_id"
+        " WHERE link.campaign_id = %(id)s AND number.waba_id <> template.waba_id) AS same_account,"
+        " EXISTS (SELECT FROM campaign_numbers WHERE campaign_id = %(id)s) AS has_number,"
+        " EXISTS (SELECT FROM contacts WHERE campaign_id = %(id)s AND excluded_reason IS NULL) AS has_contacts",
+        {"id": campaign_id},
+    )
+    assert row is not None
+    return row
+
+
+def change_state(
+    db: Database, campaign_id: int, *, to: str, allowed: list[str], by: str, reason: str | None = None
+) -> bool:
+    """Move a campaign to a state if it is in one of `allowed`. Returns if it did."""
+    row = fetch_one(
+        db,
+        "UPDATE campaigns SET state = %(to)s, state_by = %(by)s, state_reason = %(reason)s, updated_at = now(),"
+        " started_at = CASE WHEN %(to)s = 'running' THEN coalesce(started_at, now()) ELSE started_at END"
+        " WHERE id = %(id)s AND state = ANY(%(allowed)s) RETURNING id",
+        {"id": campaign_id, "to": to, "allowed": allowed, "by": by, "reason": reason},
+    )
+    return row is not None
+
+
+_CANCEL_RETRYING = """
+    WITH cancelled AS (
+        UPDATE message_logs SET state = 'cancelled', due_at = NULL
+        WHERE campaign_id = %(id)s AND due_at IS NOT NULL AND state = 'retrying' RETURNING id
+    ), waiting AS (
+        SELECT count(*) AS count FROM contacts AS contact
+        WHERE contact.campaign_id = %(id)s AND contact.excluded_reason IS NULL
+          AND NOT EXISTS (SELECT FROM message_logs AS message
+                          WHERE message.campaign_id = %(id)s AND message.contact_id = contact.id)
+    )
+    INSERT INTO campaign_counters AS counter (campaign_id, node_id, pending, retrying, cancelled)
+    SELECT %(id)s, 0, -waiting.count, -retried.count, waiting.count + retried.count
+    FROM waiting, (SELECT count(*) AS count FROM cancelled) AS retried
+    ON CONFLICT (campaign_id, node_id) DO UPDATE
+    SET pending = counter.pending + EXCLUDED.pending, retrying = counter.retrying + EXCLUDED.retrying,
+        cancelled = counter.cancelled + EXCLUDED.cancelled
+"""
+
+
+def cancel(db: Database, campaign_id: int, *, by: str) -> bool:
+    """Cancel a campaign and everybody who still waits, in one transaction. Returns False from a state without return.
+
+    The update of the campaign's row waits for claims under way, and no claim follows it.
+    """
+    with db.transaction() as transaction:
+        transaction.execute("SET LOCAL statement_timeout = '120s'")
+        row = transaction.execute(
+            "UPDATE campaigns SET state = 'cancelled', state_by = %(by)s, state_reason = NULL, updated_at = now()"
+            " WHERE id = %(id)s AND state IN ('draft', 'ready', 'scheduled', 'running', 'paused') RETURNING id",
+            {"id": campaign_id, "by": by},
+        ).fetchone()
+        if row is not None:
+            transaction.execute(_CANCEL_RETRYING, {"id": campaign_id})
+    return row is not None
+
+
+def delete(db: Database, campaign_id: int) -> bool:
+    """Delete a campaign that can't send any more, with all that belongs to it, in batches. Returns if it did."""
+    row = fetch_one(
+        db,
+        "SELECT id FROM campaigns WHERE id = %(id)s AND state IN ('draft', 'ready', 'completed', 'cancelled', 'failed')",
+        {"id": campaign_id},
+    )
+    if row is None or not change_state(
+        db, campaign_id, to="cancelled", allowed=["draft", "ready", "completed", "cancelled", "failed"], by="deletion"
+    ):
+        return False
+    with db.connection() as connection:
+        for table in ("message_logs", "contacts"):
+            statement = (
+                "DELETE FROM message_logs WHERE id IN (SELECT id FROM message_logs WHERE campaign_id = %s LIMIT 5000)"
+                if table == "message_logs"
+                else "DELETE FROM contacts WHERE id IN (SELECT id FROM contacts WHERE campaign_id = %s LIMIT 5000)"
+            )
+            while connection.execute(statement, [campaign_id]).rowcount:
+                pass
+        connection.execute("DELETE FROM campaign_counters WHERE campaign_id = %s", [campaign_id])
+        connection.execute("DELETE FROM campaign_reasons WHERE campaign_id = %s", [campaign_id])
+        connection.execute("DELETE FROM campaigns WHERE id = %s", [campaign_id])
+    return True

@@ -1,0 +1,177 @@
+"""What people ask about a campaign: stats from counters and roll-ups, rows, and the recount that proves them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from titanflow.storage.counters import STATES, read
+from titanflow.storage.database import Database
+from titanflow.storage.rows import fetch_all, fetch_one
+
+
+def stats(db: Database, campaign_id: int) -> dict[str, Any]:
+    """Return counts, reasons and the shares of numbers and templates: counters and roll-ups, never message rows."""
+    counts = read(db, campaign_id)
+    reasons = fetch_all(
+        db,
+        "SELECT state::text AS state, reason, sum(count)::bigint AS count FROM campaign_reasons"
+        " WHERE campaign_id = %(id)s GROUP BY state, reason HAVING sum(count) <> 0 ORDER BY count DESC",
+        {"id": campaign_id},
+    )
+    numbers = fetch_all(
+        db,
+        "SELECT number.phone_number_id, number.display_phone_number, number.state, number.state_reason,"
+        " coalesce(sum(sent), 0)::bigint AS sent, coalesce(sum(delivered), 0)::bigint AS delivered,"
+        " coalesce(sum(read), 0)::bigint AS read, coalesce(sum(failed), 0)::bigint AS failed"
+        " FROM campaign_numbers AS link JOIN phone_numbers AS number ON number.id = link.number_id"
+        " LEFT JOIN stats_hourly AS hour ON hour.campaign_id = link.campaign_id AND hour.number_id = number.id"
+        " WHERE link.campaign_id = %(id)s GROUP BY number.id ORDER BY number.id",
+        {"id": campaign_id},
+    )
+    templates = fetch_all(
+        db,
+        "SELECT template.id, template.name, template.language, template.status,"
+        " coalesce(sum(sent), 0)::bigint AS sent, coalesce(sum(delivered), 0)::bigint AS delivered,"
+        " coalesce(sum(read), 0)::bigint AS read, coalesce(sum(failed), 0)::bigint AS failed"
+        " FROM campaign_templates AS link JOIN templates AS template ON template.id = link.template_id"
+        " LEFT JOIN stats_hourly AS hour ON hour.campaign_id = link.campaign_id AND hour.template_id = template.id"
+        " WHERE link.campaign_id = %(id)s GROUP BY template.id, link.position ORDER BY link.position",
+        {"id": campaign_id},
+    )
+    return {
+        "total": counts.total,
+        "counts": counts.by_state,
+        "excluded": {row["reason"]: row["count"] for row in reasons if row["state"] == "excluded"},
+        "failed": {row["reason"]: row["count"] for row in reasons if row["state"] == "failed"},
+        "numbers": numbers,
+        "templates": templates,
+    }
+
+
+_STATE = """
+    coalesce(message.state::text, CASE WHEN contact.excluded_reason IS NOT NULL THEN 'excluded'
+        WHEN campaign.state = 'cancelled' THEN 'cancelled' ELSE 'pending' END)"""
+
+_AUDIT = f"""
+    WITH one AS (
+        SELECT {_STATE} AS state, contact.phone, message.wamid, message.due_at
+        FROM campaigns AS campaign
+        JOIN contacts AS contact ON contact.campaign_id = campaign.id
+        LEFT JOIN message_logs AS message
+            ON message.campaign_id = campaign.id AND message.contact_id = contact.id
+        WHERE campaign.id = %(id)s
+    ), truth AS (
+        SELECT state, count(*) AS count FROM one GROUP BY state
+    ), counted AS (
+        SELECT state, sum(count)::bigint AS count
+        FROM campaign_counters AS counter, LATERAL (VALUES
+            ('pending', counter.pending), ('claimed', counter.claimed), ('retrying', counter.retrying),
+            ('in_doubt', counter.in_doubt), ('excluded', counter.excluded), ('cancelled', counter.cancelled),
+            ('sent', counter.sent), ('delivered', counter.delivered), ('read', counter.read),
+            ('failed', counter.failed)) AS pair (state, count)
+        WHERE counter.campaign_id = %(id)s GROUP BY state
+    )
+    SELECT (SELECT jsonb_object_agg(state, count) FROM truth) AS counts,
+           (SELECT coalesce(sum(abs(coalesce(truth.count, 0) - coalesce(counted.count, 0))), 0)::bigint
+            FROM truth FULL JOIN counted USING (state)) AS counter_drift,
+           (SELECT count(*) - count(DISTINCT phone) FROM one)
+             + (SELECT count(wamid) - count(DISTINCT wamid) FROM one)
+             + (SELECT count(*) FROM message_logs AS message WHERE message.campaign_id = %(id)s
+                AND NOT EXISTS (SELECT FROM contacts WHERE id = message.contact_id)) AS duplicates,
+           (SELECT count(*) FROM contacts WHERE campaign_id = %(id)s) AS total,
+           (SELECT extract(epoch FROM now() - min(due_at))::float8 FROM one WHERE state = 'in_doubt')
+             AS in_doubt_oldest_seconds
+"""  # noqa: S608  (constants only)
+
+
+def audit(db: Database, campaign_id: int) -> dict[str, Any]:
+    """Recount a campaign from its rows, in one snapshot, and compare with the counters."""
+    with db.transaction() as transaction:
+        transaction.execute("SET LOCAL statement_timeout = '120s'")
+        row = transaction.execute(_AUDIT, {"id": campaign_id}).fetchone()
+    assert row is not None
+    counts = {state: int((row[0] or {}).get(state, 0)) for state in STATES}
+    return {
+        "total": int(row[3]),
+        "counts": counts,
+        "balanced": sum(counts.values()) == int(row[3]),
+        "duplicates": int(row[2]),
+        "counter_drift": int(row[1]),
+        "in_doubt_oldest_seconds": round(row[4], 1) if row[4] is not None else None,
+    }
+
+
+def campaign_ids(db: Database) -> list[int]:
+    """Return the ids of all campaigns."""
+    return [row["id"] for row in fetch_all(db, "SELECT id FROM campaigns ORDER BY id", {})]
+
+
+COLUMNS = (
+    "contact_id", "phone", "state", "reason", "error_code", "log_id", "wamid", "attempts", "phone_number_id",
+    "template", "sent_at", "delivered_at", "read_at",
+)  # fmt: skip
+
+_MESSAGES = f"""
+    SELECT contact.id AS contact_id, contact.phone, {_STATE} AS state,
+           CASE WHEN message.id IS NULL OR message.state = 'excluded' THEN contact.excluded_reason
+                ELSE message.error_detail END AS reason,
+           message.error_code, message.id AS log_id, message.wamid, coalesce(message.attempt, 0) AS attempts,
+           number.phone_number_id, template.name AS template,
+           message.sent_at, message.delivered_at, message.read_at
+    FROM campaigns AS campaign
+    JOIN contacts AS contact ON contact.campaign_id = campaign.id
+    LEFT JOIN message_logs AS message ON message.campaign_id = campaign.id AND message.contact_id = contact.id
+    LEFT JOIN phone_numbers AS number ON number.id = message.number_id
+    LEFT JOIN templates AS template ON template.id = message.template_id
+    WHERE campaign.id = %(id)s AND contact.id > %(after)s
+      AND (%(state)s::text IS NULL OR {_STATE} = %(state)s)
+      AND (%(code)s::integer IS NULL OR message.error_code = %(code)s)
+      AND (%(phone)s::text IS NULL OR contact.phone = %(phone)s)
+    ORDER BY contact.id LIMIT %(limit)s
+"""  # noqa: S608  (constants only)
+
+
+def messages(
+    db: Database,
+    campaign_id: int,
+    *,
+    after: int,
+    limit: int,
+    state: str | None = None,
+    code: int | None = None,
+    phone: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return contacts of a campaign with what became of them, by contact id, those behind `after`."""
+    return fetch_all(
+        db,
+        _MESSAGES,
+        {"id": campaign_id, "after": after, "limit": limit, "state": state, "code": code, "phone": phone},
+    )
+
+
+def export(db: Database, campaign_id: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield all contacts in blocks of 2,000, by keyset: constant memory, no long transaction."""
+    after = 0
+    while block := messages(db, campaign_id, after=after, limit=2_000):
+        yield block
+        after = block[-1]["contact_id"]
+
+
+def nodes(db: Database) -> list[dict[str, Any]]:
+    """Return the living nodes with their leases."""
+    return fetch_all(
+        db,
+        "SELECT node.id, node.host, node.pid, node.version, node.started_at, node.expires_at,"
+        " coalesce(jsonb_agg(jsonb_build_object('kind', lease.kind, 'id', lease.resource_id, 'epoch', lease.epoch))"
+        " FILTER (WHERE lease.epoch IS NOT NULL), '[]') AS leases"
+        " FROM nodes AS node LEFT JOIN leases AS lease ON lease.node_id = node.id AND lease.expires_at > now()"
+        " WHERE node.stopped_at IS NULL AND node.expires_at > now() GROUP BY node.id ORDER BY node.id",
+        {},
+    )
+
+
+def import_running(db: Database, campaign_id: int) -> bool:
+    """True while contacts are being imported into a campaign."""
+    row = fetch_one(
+        db, "SELECT id FROM imports WHERE campaign_id = %(id)s AND state = 'running' LIMIT 1", {"id": campaign_id}
+    )
+    return row is not None
