@@ -55,8 +55,8 @@ class Management:
         except orjson.JSONDecodeError:
             raise Unavailable("Meta's answer can't be read", why=f"HTTP {status}") from None
         if status != 200 or not isinstance(parsed, dict) or "error" in parsed:
-            error = parsed.get("error", {}) if isinstance(parsed, dict) else {}
-            raise Unavailable("Meta refused", why=str(error.get("message", f"HTTP {status}"))[:300])
+            said = parsed.get("error", {}) if isinstance(parsed, dict) else {}
+            raise Unavailable("Meta refused", why=str(said.get("message", f"HTTP {status}"))[:300])
         return parsed
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import structlog
 
 from titanflow.actors.node.reconciler import nudge
 from titanflow.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
-from titanflow.storage import campaigns, reports
+from titanflow.storage import campaigns, reports, templates
 from titanflow.storage.database import Database
 from titanflow.storage.fast_copy import FastCopy
 
@@ -116,8 +116,6 @@ def delete(db: Database, campaign_id: int) -> None:
 
 
 def _known_templates(db: Database, template_ids: list[int]) -> list[int]:
-    from titanflow.storage import templates
-
     for template_id in template_ids:
         if templates.get(db, template_id) is None:
             raise InvalidInput(f"There is no template {template_id}", fix="Sync first.", code="unknown_template")

@@ -152,7 +152,7 @@ _CANCEL_RETRYING = """
 
 
 def cancel(db: Database, campaign_id: int, *, by: str) -> bool:
-    """Cancel a campaign and everybody who still waits, in one transaction. Returns False from a state without return.
+    """Cancel a campaign and everybody who still waits, in one transaction. Returns False if its state forbids it.
 
     The update of the campaign's row waits for claims under way, and no claim follows it.
     """

@@ -111,6 +111,8 @@ def stop(server: Server, reason: Reason = NORMAL, timeout_s: float | None = None
     process = _process_of(server)
     if process is None:
         raise CallExit(NOPROC)
+    if process is current_process():
+        raise CallExit("calling_self")
     process.deliver(StopRequest(reason))
     ended = wait_for_end(process.pid, process.clock, None if timeout_s is None else timeout_s * 1000)
     if ended is NO_MESSAGE:
@@ -198,7 +200,10 @@ def send_after(server: Server, ms: float, message: object) -> TimerRef:
 
     current = current_process()
     clock = installed_clock() if current is None else current.clock
-    return TimerRef(clock, ms, target, fire)
+    ref = TimerRef(clock, ms, target, fire)
+    if target is None and isinstance(server, Pid):
+        ref.cancel()  # a timer to the dead is no timer
+    return ref
 
 
 def _pid_of(server: Server) -> Pid | None:

@@ -115,7 +115,7 @@ def _bury(process: Process, reason: Reason) -> None:
         name=None if process.name is None else str(process.name),
         reason=describe(reason),
         traceback=reason.traceback if isinstance(reason, Crash) else None,
-        message=None if process.message is None else pretty(process.message),
+        message=None if process.message is None else pretty(getattr(process.message, "request", process.message)),
         age_s=(now_ns - process.started_ns) / 1e9,
         at_ns=time.time_ns(),
         incident=process.incident,

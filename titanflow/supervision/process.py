@@ -42,9 +42,7 @@ from titanflow.supervision.reasons import (
 if TYPE_CHECKING:
     from titanflow.supervision.registry import Registry, Via
 
-_SLICE_NS = 5_000_000
-_SLICE_CHECK = 64
-_KILL_RETRIES_S: Final = (0.05, 0.5, 2.0)
+_KILL_RETRIES_S: Final = (0.5, 1.0, 2.0)
 
 
 class Pid:

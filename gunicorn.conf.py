@@ -1,0 +1,57 @@
+"""gunicorn: one gevent worker is one node. The tree starts in the worker, after the fork, and stops with it."""
+
+# First of all: psycopg, ssl and redis must find a patched standard library.
+from titanflow.supervision.patch import patch_everything
+
+patch_everything()
+
+import os  # noqa: E402
+import sys  # noqa: E402
+from typing import Any  # noqa: E402
+
+from titanflow import application  # noqa: E402
+from titanflow.errors import TitanFlowError  # noqa: E402
+from titanflow.http import wsgi  # noqa: E402
+from titanflow.http.app import create_app  # noqa: E402
+from titanflow.http.context import Context  # noqa: E402
+from titanflow.settings import load  # noqa: E402
+from titanflow.supervision import sleep_ms, spawn_plain  # noqa: E402
+from titanflow.telemetry import logs  # noqa: E402
+
+settings = load()
+
+bind = settings.bind
+workers = settings.web_concurrency
+worker_class = "gevent"
+worker_connections = 4000
+wsgi_app = "titanflow.http.wsgi:app"
+timeout = 30
+graceful_timeout = 45
+keepalive = 2
+max_requests = 0
+control_socket_disable = True
+accesslog = None
+errorlog = "-"
+loglevel = "warning"
+
+_CANNOT_BOOT = 3  # gunicorn's own code for a worker that must not be started again
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the tree in the worker. A fault in the set-up ends worker and master, with one line."""
+    logs.set_up(settings.log_format, settings.log_level)
+    try:
+        running = application.start(settings)
+    except TitanFlowError as error:
+        print(error.one_line(), file=sys.stderr, flush=True)
+        os._exit(_CANNOT_BOOT)
+    context = Context(settings, running.db, running.fast_copy, running.vault, running.root)
+    wsgi.serve(create_app(context))
+
+    def stop_with_the_worker() -> None:
+        # worker_exit comes too late, or never while a connection is open: the tree stops as soon as it is known.
+        while worker.alive:
+            sleep_ms(100)
+        running.stop()
+
+    spawn_plain(stop_with_the_worker)

@@ -1,0 +1,276 @@
+"""/campaigns: what they are, what they do, how they stand."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import falcon
+import orjson
+from pydantic import Field, field_validator
+
+from titanflow.actors.campaign import counter_syncer
+from titanflow.domain import eta
+from titanflow.errors import InvalidInput
+from titanflow.http.api.phone_numbers import page_of
+from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
+from titanflow.http.context import Context
+from titanflow.services import campaigns as service
+from titanflow.storage import campaigns, reports
+from titanflow.storage.counters import STATES
+
+_PARAMETER = r"^(body\.\w{1,64}|header\.(link|\w{1,64})|button\.\d\.1)$"
+
+
+class Binding(Body):
+    """What fills a template's parameter: a CSV column with an optional default, or a constant."""
+
+    column: str | None = Field(default=None, min_length=1, max_length=200)
+    default: str = Field(default="", max_length=1024)
+    value: str | None = Field(default=None, max_length=1024)
+
+
+class Media(Body):
+    """The media of a header: a link that Meta can fetch."""
+
+    link: str = Field(pattern=r"^https?://\S{1,2000}$")
+    filename: str | None = Field(default=None, max_length=200)
+
+
+class CampaignFields(Body):
+    """A campaign's fields. template_ids: the first is sent, the others are fallbacks, in order."""
+
+    name: str = Field(min_length=1, max_length=200)
+    template_ids: list[int] = Field(default=[], max_length=20)
+    phone_number_ids: list[str] = Field(default=[], max_length=100)
+    variables: dict[str, Binding] = {}
+    media: Media | None = None
+    default_country: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
+    schedule_at: datetime | None = None
+    max_mps: int | None = Field(default=None, ge=1, le=100_000)
+    dedupe_days: int = Field(default=0, ge=0, le=365)
+    audience_cap: int | None = Field(default=None, ge=1, le=100_000_000)
+
+    @field_validator("variables")
+    @classmethod
+    def _bound(cls, variables: dict[str, Binding]) -> dict[str, Binding]:
+        import re
+
+        for name, binding in variables.items():
+            if not re.fullmatch(_PARAMETER, name):
+                raise ValueError(f"'{name}' is no parameter: use body.1, body.first_name, header.link or button.0.1")
+            if (binding.column is None) == (binding.value is None):
+                raise ValueError(f"'{name}' needs either a column or a value")
+        return variables
+
+    def values(self) -> dict[str, Any]:
+        """As the storage takes them; members that were not given are absent."""
+        given = self.model_dump(exclude_unset=True)
+        if "variables" in given:
+            given["variables"] = {
+                name: {key: value for key, value in one.items() if value is not None}
+                for name, one in given["variables"].items()
+            }
+        if "media" in given:
+            given["media"] = {key: value for key, value in (given["media"] or {}).items() if value is not None}
+        return given
+
+
+class CampaignChange(CampaignFields):
+    """What may be changed; what is absent stays."""
+
+    name: str = Field(default="", max_length=200)
+
+
+_DEFAULTS: dict[str, Any] = {
+    "variables": {},
+    "media": {},
+    "default_country": None,
+    "schedule_at": None,
+    "max_mps": None,
+    "dedupe_days": 0,
+    "audience_cap": None,
+}
+
+
+class _Resource:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+
+class Campaigns(_Resource):
+    """List and create."""
+
+    scopes = {"GET": "read", "POST": "send"}
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer a page, newest first."""
+        limit = limit_of(request)
+        rows = campaigns.page(self._context.db, before=cursor_of(request) or 2**31 - 1, limit=limit)
+        response.media = page_of(rows, limit)
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Make a draft."""
+        given = read_json(request, CampaignFields).values()
+        template_ids, numbers = given.pop("template_ids", []), given.pop("phone_number_ids", [])
+        response.status = 201
+        response.media = service.create(
+            self._context.db, {**_DEFAULTS, **given}, template_ids=template_ids, number_ids=numbers
+        )
+
+
+class Campaign(_Resource):
+    """One campaign."""
+
+    scopes = {"GET": "read", "PATCH": "send", "DELETE": "admin"}
+
+    def on_get(self, _: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+        """Answer it. 404 campaign_not_found."""
+        response.media = service.get(self._context.db, campaign_id)
+
+    def on_patch(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+        """Change it. 409 wrong_state while it runs."""
+        change = read_json(request, CampaignChange).values()
+        if not change.get("name", "x"):
+            raise InvalidInput("A campaign needs a name")
+        response.media = service.update(self._context.db, campaign_id, change)
+
+    def on_delete(self, _: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+        """Delete it with its contacts and messages. 409 wrong_state unless it can't send any more."""
+        service.delete(self._context.db, campaign_id)
+        response.status = 204
+
+
+def _action(run: Callable[..., dict[str, Any]]) -> type:
+    class Action(_Resource):
+        """A change of state; harmless to repeat."""
+
+        scopes = {"POST": "send"}
+
+        def on_post(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+            """Answer {"id","state"}; 409 says what would be right."""
+            context = self._context
+            response.media = run(context.db, context.fast_copy, campaign_id, by=request.context.who)
+
+    return Action
+
+
+class Stats(_Resource):
+    """How a campaign stands: counts that add up, and what happens right now."""
+
+    scopes = {"GET": "read"}
+
+    def on_get(self, _: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+        """Answer the counts; they add up to `total`."""
+        campaign = service.get(self._context.db, campaign_id)
+        stats = reports.stats(self._context.db, campaign_id)
+        live = counter_syncer.live(campaign_id) if campaign["state"] == "running" else None
+        left = sum(stats["counts"][state] for state in ("pending", "claimed", "retrying"))
+        by_number = {one.phone_number_id: one for one in live.numbers} if live else {}
+        for number in stats["numbers"]:
+            one = by_number.get(number["phone_number_id"])
+            number["rate_now"] = one.rate_now if one else 0.0
+            number["in_flight"] = one.in_flight if one else 0
+            number["limited_by"] = one.limited_by if one else None
+        response.media = {
+            "state": campaign["state"],
+            "state_by": campaign["state_by"],
+            "state_reason": campaign["state_reason"],
+            **stats,
+            "rate_now": round(live.rate_now, 1) if live else 0.0,
+            "limited_by": live.limited_by if live else None,
+            "limited_detail": live.limited_detail if live else None,
+            "eta_seconds": eta.range_s(left, live.rate_now) if live else None,
+        }
+
+
+class Audit(_Resource):
+    """The recount."""
+
+    scopes = {"GET": "read"}
+
+    def on_get(self, _: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+        """Count the rows and compare with the counters."""
+        service.get(self._context.db, campaign_id)
+        response.media = reports.audit(self._context.db, campaign_id)
+
+
+class Messages(_Resource):
+    """The rows."""
+
+    scopes = {"GET": "read"}
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+        """Answer a page; filters: state, code, phone."""
+        service.get(self._context.db, campaign_id)
+        state, code = request.get_param("state"), request.get_param("code")
+        if state is not None and state not in STATES:
+            raise InvalidInput(f"There is no state '{state}'", fix=f"Use one of {', '.join(STATES)}.")
+        if code is not None and not code.lstrip("-").isdigit():
+            raise InvalidInput("code must be a number")
+        limit = limit_of(request)
+        rows = reports.messages(
+            self._context.db,
+            campaign_id,
+            after=cursor_of(request),
+            limit=limit,
+            state=state,
+            code=int(code) if code else None,
+            phone=request.get_param("phone"),
+        )
+        total = reports.stats(self._context.db, campaign_id)
+        count = total["counts"][state] if state and not code else total["total"]
+        response.media = {
+            "items": rows,
+            "next_cursor": str(rows[-1]["contact_id"]) if len(rows) == limit else None,
+            "total": count,
+        }
+
+
+class Export(_Resource):
+    """All rows, streamed."""
+
+    scopes = {"GET": "read"}
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+        """Stream ?format=csv or ndjson, a line a contact."""
+        service.get(self._context.db, campaign_id)
+        form = request.get_param("format") or "csv"
+        if form not in ("csv", "ndjson"):
+            raise InvalidInput(f"There is no format '{form}'", fix="Use csv or ndjson.")
+        response.content_type = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
+        response.stream = export_lines(reports.export(self._context.db, campaign_id), form)
+
+
+def export_lines(blocks: Iterator[list[dict[str, Any]]], form: str) -> Iterator[bytes]:
+    """Yield an export's bytes, block by block."""
+    if form == "ndjson":
+        for block in blocks:
+            yield b"".join(orjson.dumps(row, option=orjson.OPT_UTC_Z) + b"\n" for row in block)
+        return
+    yield (",".join(reports.COLUMNS) + "\n").encode()
+    for block in blocks:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        for row in block:
+            writer.writerow([_cell(row[column]) for column in reports.COLUMNS])
+        yield text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if isinstance(value, datetime) else value
+
+
+ROUTES: list[tuple[str, type]] = [
+    ("/campaigns", Campaigns),
+    ("/campaigns/{campaign_id:int}", Campaign),
+    ("/campaigns/{campaign_id:int}/start", _action(service.start)),
+    ("/campaigns/{campaign_id:int}/pause", _action(service.pause)),
+    ("/campaigns/{campaign_id:int}/resume", _action(service.resume)),
+    ("/campaigns/{campaign_id:int}/cancel", _action(service.cancel)),
+    ("/campaigns/{campaign_id:int}/stats", Stats),
+    ("/campaigns/{campaign_id:int}/audit", Audit),
+    ("/campaigns/{campaign_id:int}/messages", Messages),
+    ("/campaigns/{campaign_id:int}/export", Export),
+]

@@ -1,0 +1,157 @@
+"""/phone-numbers."""
+
+from typing import Any
+
+import falcon
+from pydantic import Field
+
+from titanflow.actors.node.reconciler import nudge
+from titanflow.errors import Conflict, NotFound
+from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
+from titanflow.http.context import Context
+from titanflow.meta.management import Management
+from titanflow.storage import phone_numbers
+
+
+class NewNumber(Body):
+    """A phone number as Meta knows it. access_token is never shown again."""
+
+    phone_number_id: str = Field(pattern=r"^\d{1,32}$")
+    waba_id: str = Field(pattern=r"^\d{1,32}$")
+    display_phone_number: str = Field(default="", max_length=32)
+    name: str = Field(default="", max_length=200)
+    access_token: str = Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")
+    max_mps: int = Field(default=80, ge=10, le=1000)
+
+
+class NumberChange(Body):
+    """What may be changed; what is absent stays."""
+
+    display_phone_number: str | None = Field(default=None, max_length=32)
+    name: str | None = Field(default=None, max_length=200)
+    access_token: str | None = Field(default=None, min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")
+    max_mps: int | None = Field(default=None, ge=10, le=1000)
+
+
+class PhoneNumbers:
+    """List and add."""
+
+    scopes = {"GET": "read", "POST": "admin"}
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer a page."""
+        limit = limit_of(request)
+        rows = phone_numbers.page(self._context.db, after=cursor_of(request), limit=limit)
+        response.media = page_of(rows, limit, key="row_id")
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Add a number. 409 number_exists."""
+        body = read_json(request, NewNumber).model_dump()
+        body["access_token"] = self._context.vault.encrypt(body["access_token"])
+        made = phone_numbers.insert(self._context.db, body)
+        if made is None:
+            raise Conflict(f"Number {body['phone_number_id']} is there already", code="number_exists")
+        response.status = 201
+        response.media = made
+
+
+class PhoneNumber:
+    """One number."""
+
+    scopes = {"GET": "read", "PATCH": "admin", "DELETE": "admin"}
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def on_get(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
+        """Answer the number. 404 number_not_found."""
+        response.media = _found(phone_numbers.get(self._context.db, number), number)
+
+    def on_patch(self, request: falcon.Request, response: falcon.Response, number: str) -> None:
+        """Change it; takes effect while it sends."""
+        change = read_json(request, NumberChange).model_dump()
+        if change["access_token"] is not None:
+            change["access_token"] = self._context.vault.encrypt(change["access_token"])
+        response.media = _found(phone_numbers.update(self._context.db, number, change), number)
+        nudge()
+
+    def on_delete(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
+        """Delete it. 409 in_use while a campaign names it."""
+        _found(phone_numbers.get(self._context.db, number), number)
+        if not phone_numbers.delete(self._context.db, number):
+            raise Conflict(f"A campaign uses number {number}", code="in_use", fix="Take it out of the campaign first.")
+        response.status = 204
+
+
+class SyncNumber:
+    """Read Meta's own fields."""
+
+    scopes = {"POST": "admin"}
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def on_post(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
+        """Answer the number as it is now. 503 if Meta can't be asked."""
+        token = phone_numbers.token_of(self._context.db, number)
+        if token is None:
+            raise NotFound(f"There is no number {number}", code="number_not_found")
+        settings = self._context.settings
+        meta = Management(settings.meta_graph_url, settings.meta_api_version, self._context.vault.decrypt(token))
+        try:
+            fields = meta.number(number)
+        finally:
+            meta.close()
+        change = {
+            "display_phone_number": fields.get("display_phone_number"),
+            "quality": fields.get("quality_rating"),
+            "tier": fields.get("whatsapp_business_manager_messaging_limit"),
+        }
+        response.media = _found(phone_numbers.update(self._context.db, number, change), number)
+
+
+class PauseNumber:
+    """Stop sending on a number until it is resumed."""
+
+    scopes = {"POST": "send"}
+    _state, _reason = "paused", "Paused by an operator"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def on_post(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
+        """Answer {"id","state"}."""
+        changed = phone_numbers.set_state(self._context.db, number, state=self._state, reason=self._reason or None)
+        response.media = _found(changed, number)
+        nudge()
+
+
+class ResumeNumber(PauseNumber):
+    """Let a paused or blocked number send again."""
+
+    _state, _reason = "active", ""
+
+
+def page_of(rows: list[dict[str, Any]], limit: int, *, key: str = "id") -> dict[str, Any]:
+    """A list's answer: items without the inner columns, the next cursor, the total."""
+    total = rows[0]["total"] if rows else 0
+    items = [{name: value for name, value in row.items() if name not in ("total", "row_id")} for row in rows]
+    return {"items": items, "next_cursor": str(rows[-1][key]) if len(rows) == limit else None, "total": total}
+
+
+def _found(row: dict[str, Any] | None, number: str) -> dict[str, Any]:
+    if row is None:
+        raise NotFound(f"There is no number {number}", code="number_not_found")
+    return row
+
+
+ROUTES = [
+    ("/phone-numbers", PhoneNumbers),
+    ("/phone-numbers/{number}", PhoneNumber),
+    ("/phone-numbers/{number}/sync", SyncNumber),
+    ("/phone-numbers/{number}/pause", PauseNumber),
+    ("/phone-numbers/{number}/resume", ResumeNumber),
+]

@@ -1,0 +1,46 @@
+"""The WSGI app: routes, JSON, errors, authentication."""
+
+from functools import partial
+from typing import Any
+
+import falcon
+import falcon.media
+import orjson
+
+from titanflow.http import health, problems
+from titanflow.http.api import campaigns, contacts, operations, phone_numbers, templates
+from titanflow.http.auth import Authentication
+from titanflow.http.context import Context
+from titanflow.http.web import pages
+from titanflow.http.webhooks.resource import Webhook
+
+_API = (phone_numbers, templates, campaigns, contacts, operations)
+_SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+}
+
+
+class _SecurityHeaders:
+    def process_response(self, _: Any, response: falcon.Response, __: Any, ___: bool) -> None:
+        for name, value in _SECURITY.items():
+            response.set_header(name, value)
+
+
+def create_app(context: Context) -> falcon.App[falcon.Request, falcon.Response]:
+    """Return the app. Every resource class says which scope each method needs."""
+    app = falcon.App(middleware=[_SecurityHeaders(), Authentication(context)])
+    handler = falcon.media.JSONHandler(dumps=partial(orjson.dumps, option=orjson.OPT_UTC_Z), loads=orjson.loads)
+    app.resp_options.media_handlers["application/json"] = handler
+    problems.install(app)
+    webhook = Webhook(context)
+    app.add_route("/api/webhooks/whatsapp", webhook)
+    app.add_route("/api/webhooks", webhook)
+    for path, resource in [*health.ROUTES, *pages.ROUTES]:
+        app.add_route(path, resource(context))
+    for module in _API:
+        for path, resource in module.ROUTES:
+            app.add_route(f"/api/v1{path}", resource(context))
+    return app

@@ -1,0 +1,65 @@
+"use strict";
+// Asks the same API as every other client, once a second; says so when the numbers are stale.
+const ORDER = ["read", "delivered", "sent", "claimed", "retrying", "in_doubt", "failed", "excluded", "cancelled", "pending"];
+const fresh = document.getElementById("fresh");
+const list = document.getElementById("campaigns");
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function sentence(stats) {
+  const number = new Intl.NumberFormat("en");
+  if (stats.state !== "running") return `${stats.state}${stats.state_reason ? ": " + stats.state_reason : ""}`;
+  const eta = stats.eta_seconds ? `; done in ${stats.eta_seconds[0]} to ${stats.eta_seconds[1]} s` : "";
+  return `Sending ${number.format(stats.rate_now)}/s, limited by ${stats.limited_by} (${stats.limited_detail})${eta}`;
+}
+
+function card(campaign, stats) {
+  const article = element("article");
+  article.append(element("h2", campaign.name), element("p", sentence(stats)));
+  const bar = element("div", undefined, "bar");
+  const facts = element("dl");
+  for (const state of ORDER) {
+    const count = stats.counts[state];
+    const part = element("span", undefined, "c-" + state);
+    part.style.width = stats.total ? (100 * count) / stats.total + "%" : "0";
+    part.title = `${state}: ${count}`;
+    bar.append(part);
+    const pair = element("div");
+    pair.append(element("dt", state.replace("_", " "), "k-" + state), element("dd", new Intl.NumberFormat("en").format(count)));
+    facts.append(pair);
+  }
+  bar.setAttribute("role", "img");
+  bar.setAttribute("aria-label", ORDER.map((state) => `${state} ${stats.counts[state]}`).join(", "));
+  article.append(bar, facts, element("p", `${stats.total} contacts in all`));
+  return article;
+}
+
+async function get(path) {
+  const answer = await fetch("/api/v1" + path, { signal: AbortSignal.timeout(5000) });
+  if (answer.status === 401) location.assign("/login");
+  if (!answer.ok) throw new Error(String(answer.status));
+  return answer.json();
+}
+
+let seen = null;
+async function refresh() {
+  try {
+    const campaigns = (await get("/campaigns?limit=10")).items;
+    const cards = [];
+    for (const campaign of campaigns) cards.push(card(campaign, await get(`/campaigns/${campaign.id}/stats`)));
+    list.replaceChildren(...(cards.length ? cards : [element("p", "No campaign yet.")]));
+    seen = Date.now();
+    fresh.textContent = "Live";
+    fresh.className = "";
+  } catch {
+    fresh.textContent = seen ? `Connection lost; these numbers are ${Math.round((Date.now() - seen) / 1000)} s old` : "The server can't be reached";
+    fresh.className = "stale";
+  }
+  setTimeout(refresh, 1000);
+}
+refresh();

@@ -1,0 +1,27 @@
+"""The WSGI callable that gunicorn loads. It answers 503 until the tree of this worker runs."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+
+from titanflow.errors import TitanFlowError
+
+log = structlog.get_logger()
+
+_NOT_YET = b'{"code":"starting","title":"The server is starting","status":503}'
+_app: Callable[[Any, Any], Iterable[bytes]] | None = None
+
+
+def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+    """Pass the request on."""
+    if _app is None:
+        start_response("503 Service Unavailable", [("Content-Type", "application/problem+json"), ("Retry-After", "1")])
+        return [_NOT_YET]
+    return _app(environ, start_response)
+
+
+def serve(made: Callable[[Any, Any], Iterable[bytes]]) -> None:
+    """Answer requests with this app from now on."""
+    global _app
+    _app = made
