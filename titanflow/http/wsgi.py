@@ -5,8 +5,6 @@ from typing import Any
 
 import structlog
 
-from titanflow.errors import TitanFlowError
-
 log = structlog.get_logger()
 
 _NOT_YET = b'{"code":"starting","title":"The server is starting","status":503}'

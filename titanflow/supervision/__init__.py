@@ -3,6 +3,8 @@
 Knows nothing of campaigns. docs/porting-from-otp.md sets each name beside its OTP original.
 """
 
+from titanflow.supervision import fork as _fork  # noqa: F401  # makes a forked child forget the actors
+from titanflow.supervision.agent import Agent, agent_get, agent_get_and_update, agent_update
 from titanflow.supervision.child_spec import ChildCount, ChildInfo, ChildSpec
 from titanflow.supervision.client import (
     Server,
@@ -78,6 +80,7 @@ from titanflow.supervision.task import Task, TaskDone, TaskExit, async_link
 from titanflow.supervision.task_stream import async_stream
 from titanflow.supervision.task_supervisor import TaskSupervisor, async_nolink, async_task, start_task
 from titanflow.supervision.timers import TimerRef
+from titanflow.supervision.watchdog import HubLag, Stall, Watchdog
 
 __all__ = [
     "KILL",
@@ -87,6 +90,7 @@ __all__ = [
     "OVERLOADED",
     "SHUTDOWN",
     "TIMEOUT",
+    "Agent",
     "AlreadyRegistered",
     "Call",
     "CallExit",
@@ -105,6 +109,7 @@ __all__ = [
     "ExitSignal",
     "From",
     "GenServer",
+    "HubLag",
     "Ignore",
     "InitResult",
     "InitStop",
@@ -123,6 +128,7 @@ __all__ = [
     "Result",
     "Server",
     "Shutdown",
+    "Stall",
     "StartError",
     "StartIgnored",
     "Stop",
@@ -136,7 +142,11 @@ __all__ = [
     "TimerRef",
     "Via",
     "VirtualClock",
+    "Watchdog",
     "add_listener",
+    "agent_get",
+    "agent_get_and_update",
+    "agent_update",
     "async_link",
     "async_nolink",
     "async_stream",

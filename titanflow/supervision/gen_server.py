@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias
 
 import structlog
+from gevent import GreenletExit
 
 from titanflow.supervision.client import Server, demonitor, monitor, send_after
 from titanflow.supervision.messages import (
@@ -36,7 +37,7 @@ from titanflow.supervision.timers import TimerRef
 log = structlog.get_logger()
 
 _SLICE_NS: Final = 5_000_000
-_SLICE_MESSAGES: Final = 64
+_SLICE_MESSAGES: Final = 8
 _NOTHING: Final = object()
 
 
@@ -222,7 +223,7 @@ class ServerProcess(Process):
     def _init(self) -> Ok | Ignore | InitStop:
         try:
             result = self.server.init()
-        except ProcessExit:
+        except GreenletExit:  # killed: no callback of its own may run any more
             raise
         except Exit as leaving:
             return InitStop(leaving.reason)
@@ -238,7 +239,7 @@ class ServerProcess(Process):
         """Handle messages until something ends it: the reason, and a last answer to give."""
         try:
             stop = self._loop(NoReply(started.timeout_ms, started.continue_with))
-        except ProcessExit:
+        except GreenletExit:  # killed: no callback of its own may run any more
             raise
         except Exit as leaving:
             return leaving.reason, None, None
@@ -254,7 +255,7 @@ class ServerProcess(Process):
             self._keep(self.message)  # its caller learns the reason, once terminate is through
         try:
             self.server.terminate(reason)
-        except ProcessExit:
+        except GreenletExit:  # killed: no callback of its own may run any more
             raise
         except Exit as leaving:
             reason = leaving.reason

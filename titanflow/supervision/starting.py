@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titanflow.supervision.child_spec import ChildSpec
 from titanflow.supervision.messages import ExitSignal
-from titanflow.supervision.process import NO_MESSAGE, Pid, Process, ProcessExit, start_process
+from titanflow.supervision.process import NO_MESSAGE, Pid, Process, start_process
 from titanflow.supervision.reasons import (
     KILL,
     NOPROC,
@@ -21,8 +21,6 @@ def start_one(spec: ChildSpec, extra_arguments: tuple[object, ...] = ()) -> Pid 
     """Start a child linked to the calling supervisor; None if it ignored the start. Raises StartError."""
     try:
         process = spec.start(*extra_arguments)._new_process(spec.name)
-    except ProcessExit:
-        raise
     except Exception as error:  # a factory is user code: its failure is a failed start
         raise StartError(Crash(error)) from error
     try:
