@@ -196,7 +196,7 @@ class _SpokenDynamicSupervisor(DynamicSupervisor):
 
     def __init__(self, run: Run, spec: Json) -> None:
         keys = ("max_children", "max_restarts", "max_seconds")
-        options = {key: spec[key] for key in keys if key in spec}
+        options = {key: spec[key] for key in keys if spec.get(key, "infinity") != "infinity"}
         super().__init__(**options, extra_arguments=tuple(spec.get("extra_arguments", ())))
         self.run, self.spec = run, spec
 
@@ -211,7 +211,7 @@ class _SpokenTaskSupervisor(TaskSupervisor):
 
     def __init__(self, run: Run, spec: Json) -> None:
         keys = ("max_children", "max_restarts", "max_seconds")
-        super().__init__(**{key: spec[key] for key in keys if key in spec})
+        super().__init__(**{key: spec[key] for key in keys if spec.get(key, "infinity") != "infinity"})
         self.run, self.spec = run, spec
 
     def init(self) -> Any:

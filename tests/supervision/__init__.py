@@ -1,0 +1,1 @@
+"""Tests of the supervision kernel beyond the recorded scenarios."""
