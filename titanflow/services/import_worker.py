@@ -59,12 +59,14 @@ class _Reader:
 
     def _row(self, header: Header, line: int, cells: list[str]) -> str | None:
         if len(cells) != len(header.columns):
-            return self._reject(line, "wrong_column_count", f"{len(cells)} of {len(header.columns)} columns")
+            self._reject(line, "wrong_column_count", f"{len(cells)} of {len(header.columns)} columns")
+            return None
         raw = cells[header.phone]
         try:
             phone = normalise(raw, self._country)
         except BadPhone as bad:
-            return self._reject(line, bad.reason, raw)
+            self._reject(line, bad.reason, raw)
+            return None
         variables = {
             name: value.strip()
             for index, (name, value) in enumerate(zip(header.columns, cells, strict=True))

@@ -170,12 +170,7 @@ def cancel(db: Database, campaign_id: int, *, by: str) -> bool:
 
 def delete(db: Database, campaign_id: int) -> bool:
     """Delete a campaign that can't send any more, with all that belongs to it, in batches. Returns if it did."""
-    row = fetch_one(
-        db,
-        "SELECT id FROM campaigns WHERE id = %(id)s AND state IN ('draft', 'ready', 'completed', 'cancelled', 'failed')",
-        {"id": campaign_id},
-    )
-    if row is None or not change_state(
+    if not change_state(
         db, campaign_id, to="cancelled", allowed=["draft", "ready", "completed", "cancelled", "failed"], by="deletion"
     ):
         return False

@@ -105,7 +105,7 @@ class Staging:
             self._connection.execute(_FINISH, parameters)
 
 
-# First line wins; a phone the campaign has already is a duplicate too. Who must not be sent to is kept, with the reason.
+# First line wins; a phone the campaign has already is a duplicate too. Who must not be sent to is kept, with reason.
 _MERGE = """
     WITH campaign AS (
         SELECT id, dedupe_days, audience_cap FROM campaigns WHERE id = %(campaign_id)s FOR UPDATE

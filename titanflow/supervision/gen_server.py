@@ -49,6 +49,9 @@ class Ok:
     timeout_ms: float | None = None
 
 
+_STARTED: Final = Ok()  # shared: an idle actor keeps no result of its own
+
+
 @dataclass(frozen=True, slots=True)
 class Ignore:
     """`init` says: don't start me, and it is no failure."""
@@ -230,7 +233,7 @@ class ServerProcess(Process):
         except BaseException as error:  # noqa: BLE001  # also gevent.Timeout: one actor's crash
             return InitStop(Crash(error))
         if result is None:
-            return Ok()
+            return _STARTED
         if isinstance(result, Ok | Ignore | InitStop):
             return result
         return InitStop(("bad_return_value", result))
@@ -238,7 +241,8 @@ class ServerProcess(Process):
     def _live(self, started: Ok) -> tuple[Reason, From | None, Any]:
         """Handle messages until something ends it: the reason, and a last answer to give."""
         try:
-            stop = self._loop(NoReply(started.timeout_ms, started.continue_with))
+            first = None if started is _STARTED else NoReply(started.timeout_ms, started.continue_with)
+            stop = self._loop(first)
         except GreenletExit:  # killed: no callback of its own may run any more
             raise
         except Exit as leaving:

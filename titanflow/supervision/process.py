@@ -48,7 +48,7 @@ _KILL_RETRIES_S: Final = (0.5, 1.0, 2.0)
 class Pid:
     """A handle on one incarnation of a process; stays valid, and dead, for ever after its end."""
 
-    __slots__ = ("__weakref__", "_process", "kind", "number")
+    __slots__ = ("_process", "kind", "number")
 
     def __init__(self, number: int, kind: str, process: Process) -> None:
         self.number = number
@@ -73,6 +73,15 @@ class _Unset:
     """Type of the mark "no message", distinct from any message."""
 
 
+class _Waiting:
+    """One wait of a process for its mailbox."""
+
+    __slots__ = ("woken",)
+
+    def __init__(self) -> None:
+        self.woken = False
+
+
 NO_MESSAGE: Final = _Unset()
 
 processes: dict[int, Process] = {}
@@ -83,6 +92,8 @@ _numbers = itertools.count(1)
 
 class _ActorGreenlet(greenlet):  # type: ignore[misc]  # greenlet ships no types
     """Knows its process, so that code deep below a callback can ask who it is."""
+
+    __slots__ = ("process",)
 
     process: Process
 
@@ -488,10 +499,16 @@ class Process(PykkaActor):
 
     def arrived(self, message: Any) -> None:
         """Wake the process, if it waits for this message."""
-        waiter = self._waiter
-        if waiter is not None and (self._wanted is None or self._wanted(message)):
+        waiting = self._waiter
+        if waiting is not None and not waiting.woken and (self._wanted is None or self._wanted(message)):
+            waiting.woken = True
+            schedule(self._resume, waiting, None)
+
+    def _resume(self, waiting: _Waiting, woken_by: object) -> None:
+        """Runs in the hub. A wake-up that comes too late finds another wait, or none, and does nothing."""
+        if self._waiter is waiting:
             self._waiter = None
-            wake(waiter)
+            self._greenlet.switch(woken_by)
 
     def offer(self, message: Any, timeout_ms: float = 0) -> bool:
         """Put a message of a sender into the mailbox. False: no room within `timeout_ms`, or dead."""
@@ -540,13 +557,13 @@ class Process(PykkaActor):
 
     def wait_for_message(self, timeout_ms: float | None = None, wanted: Callable[[Any], bool] | None = None) -> bool:
         """Block until a (wanted) message arrives. False after `timeout_ms`."""
-        waiter = self._waiter = Waiter()
+        waiting = self._waiter = _Waiting()
         self._wanted = wanted
         timer = None
         if timeout_ms is not None:
-            timer = self.clock.call_later(timeout_ms, lambda: wake(waiter, NO_MESSAGE))
+            timer = self.clock.call_later(timeout_ms, lambda: schedule(self._resume, waiting, NO_MESSAGE))
         try:
-            woken_by = waiter.get()
+            woken_by = get_hub().switch()
         finally:
             self._waiter = self._wanted = None
             if timer is not None:

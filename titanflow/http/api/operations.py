@@ -21,7 +21,8 @@ class Supervision:
 
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer the tree as it is now."""
-        response.media = observe(self._context.root).as_dict()
+        tree = observe(self._context.root)
+        response.media = tree.as_dict() if tree else None
 
 
 class Nodes:

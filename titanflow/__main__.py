@@ -1,0 +1,5 @@
+"""`python -m titanflow`."""
+
+from titanflow.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""A small HTTP client of the API, for commands: JSON in, JSON out, with time-outs and errors for people."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from titanflow.errors import TitanFlowError, Unavailable
+
+_TIMEOUT_S = 60.0
+
+
+class ApiClient:
+    """Talks to one server. Every call opens a connection of its own: simple, and right after a restart."""
+
+    def __init__(self, address: str, token: str) -> None:
+        parts = urlsplit(address)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def get(self, path: str) -> Any:
+        """GET, parsed. Raises TitanFlowError with the server's own words, Unavailable if it can't be reached."""
+        return self._call("GET", path, None, {})
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """POST a JSON body."""
+        data = json.dumps(body).encode() if body is not None else b""
+        return self._call("POST", path, data, {"Content-Type": "application/json"})
+
+    def upload(self, path: str, file: Path) -> Any:
+        """POST a file as CSV."""
+        with file.open("rb") as data:
+            headers = {"Content-Type": "text/csv", "Content-Length": str(file.stat().st_size)}
+            return self._call("POST", path, data, headers)
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """GET a stream of lines."""
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+        try:
+            connection.request("GET", path, headers=self._headers)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise Unavailable(f"{path} answered {answer.status}")
+            yield from answer
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable("The server can't be reached", why=str(error)) from error
+        finally:
+            connection.close()
+
+    def is_up(self, path: str) -> bool:
+        """True if the path answers 200 right now."""
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=2)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _call(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+        try:
+            connection.request(method, path, body=body, headers={**self._headers, **headers})
+            answer = connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable("The server can't be reached", why=str(error) or type(error).__name__) from error
+        finally:
+            connection.close()
+        try:
+            parsed = json.loads(text) if text else None
+        except ValueError:
+            parsed = {"title": text[:200].decode("utf-8", "replace")}
+        if answer.status >= 400:
+            said = parsed if isinstance(parsed, dict) else {}
+            raise TitanFlowError(
+                str(said.get("title") or f"{method} {path} answered {answer.status}"),
+                why=str(said.get("detail") or ""),
+                code=str(said.get("code") or "error"),
+            )
+        return parsed

@@ -1,0 +1,189 @@
+"""The stage of demos and promise tests: embedded servers, the sandbox, the server; each can be killed and restarted."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from titanflow import embedded
+from titanflow.cli.api_client import ApiClient
+from titanflow.errors import Unavailable
+from titanflow.services import tokens
+from titanflow.storage.database import Database, connect
+from titanflow.storage.migrations import migrate
+
+_START_S = 30.0
+_STOP_S = 60.0
+
+
+@dataclass
+class Stage:
+    """Real processes on this machine. Call `stop` at the end, whatever happened."""
+
+    data_dir: Path
+    profile: str = "clean"
+    latency_ms: float = 100.0
+    speed: float = 4.0
+    port: int = 0
+    seed: int = 1
+    pin: str = field(default_factory=lambda: f"{secrets.randbelow(10**6):06d}-{secrets.token_hex(2)}")
+
+    def __post_init__(self) -> None:
+        self.port = self.port or free_port()
+        self.sandbox_port = free_port()
+        self._app_secret = secrets.token_hex(16)
+        self._server: subprocess.Popen[bytes] | None = None
+        self._sandbox: subprocess.Popen[bytes] | None = None
+        self.cpu_of_the_dead_s = 0.0
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def address(self) -> str:
+        """Where the server is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start everything from nothing, on a new database."""
+        self.servers = embedded.start(self.data_dir)
+        self.database_url = _fresh_database(self.servers.urls.database_url)
+        migrate(self.database_url)
+        database = Database(self.database_url, pool_size=2)
+        try:
+            self.token = tokens.create(database, "demo", "admin")
+        finally:
+            database.close()
+        self.start_sandbox()
+        self.start_server()
+        self.api = ApiClient(self.address, self.token)
+        self.meta = ApiClient(f"http://127.0.0.1:{self.sandbox_port}", "sandbox")
+
+    def start_sandbox(self) -> None:
+        """Start the fake Meta."""
+        arguments = {
+            "--port": self.sandbox_port,
+            "--webhook-url": f"{self.address}/api/webhooks/whatsapp",
+            "--app-secret": self._app_secret,
+            "--profile": self.profile,
+            "--latency-ms": self.latency_ms,
+            "--speed": self.speed,
+            "--seed": self.seed,
+        }
+        command = [sys.executable, "-m", "titanflow.sandbox"]
+        self._sandbox = subprocess.Popen(
+            command + [str(part) for pair in arguments.items() for part in pair],
+            stdout=(self.data_dir / "sandbox.log").open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+
+    def start_server(self) -> None:
+        """Start the server and wait until it is ready."""
+        environment = {
+            **os.environ,
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.servers.urls.redis_url,
+            "SECRET_KEY": embedded.secret_key(self.data_dir),
+            "ADMIN_PIN": self.pin,
+            "META_APP_SECRET": self._app_secret,
+            "META_VERIFY_TOKEN": "demo",
+            "META_GRAPH_URL": f"http://127.0.0.1:{self.sandbox_port}",
+            "BIND": f"127.0.0.1:{self.port}",
+            "DATA_DIR": str(self.data_dir.resolve()),
+            "LOG_FORMAT": "json",
+        }
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", str(gunicorn_config())],
+            env=environment,
+            stdout=(self.data_dir / "server.log").open("ab"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        ready = ApiClient(self.address, "")
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            if self._server.poll() is not None:
+                break
+            if ready.is_up("/health/ready"):
+                return
+            time.sleep(0.05)
+        log = (self.data_dir / "server.log").read_text(errors="replace").strip().splitlines()
+        raise Unavailable("The server did not start", why=log[-1] if log else "it said nothing")
+
+    def kill_server(self) -> None:
+        """kill -9 the server: master and workers at once."""
+        if self._server is not None:
+            self.cpu_of_the_dead_s += self._cpu_s()
+            os.killpg(self._server.pid, signal.SIGKILL)
+            self._server.wait(timeout=10)
+            self._server = None
+
+    def stop_server(self) -> None:
+        """Stop the server gracefully."""
+        if self._server is not None:
+            self.cpu_of_the_dead_s += self._cpu_s()
+            self._server.terminate()
+            try:
+                self._server.wait(timeout=_STOP_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._server.pid, signal.SIGKILL)
+                self._server.wait(timeout=10)
+                raise Unavailable(f"The server did not stop within {_STOP_S:.0f} s") from None
+            finally:
+                self._server = None
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all server processes so far, the dead ones as read before their end."""
+        return self.cpu_of_the_dead_s + self._cpu_s()
+
+    def _cpu_s(self) -> float:
+        if self._server is None:
+            return 0.0
+        ticks = 0
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == self._server.pid:  # its session
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        """Stop everything that was started."""
+        try:
+            self.stop_server()
+        finally:
+            if self._sandbox is not None:
+                self._sandbox.terminate()
+                self._sandbox.wait(timeout=10)
+                self._sandbox = None
+            if hasattr(self, "servers"):
+                self.servers.stop()
+
+
+def gunicorn_config() -> Path:
+    """The project's gunicorn.conf.py."""
+    return Path(__file__).resolve().parents[2] / "gunicorn.conf.py"
+
+
+def free_port() -> int:
+    """Return a loopback port that is free at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _fresh_database(url: str) -> str:
+    """Drop the databases of earlier runs, make a new one, return its URL."""
+    name = f"titanflow_run_{int(time.time() * 1000)}"
+    with connect(url) as connection:
+        old = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'titanflow_run_%'").fetchall()
+        for (database,) in old:
+            connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)'.encode())
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
