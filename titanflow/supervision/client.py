@@ -58,7 +58,7 @@ def call(server: Server, request: Call[R], *, timeout_s: float | None = 5.0) -> 
     sender = From(request, None if caller is None else caller.pid, Waiter())
     if len(process.mailbox) < process.limit:
         process.mailbox.append(sender)
-        if process._waiter is not None:
+        if process.idle:
             process.arrived(sender)
     else:
         timeout_s = _offer_until_deadline(process, sender, timeout_s)
@@ -86,7 +86,7 @@ def cast(server: Server, message: Cast, *, timeout_s: float = 0.0) -> bool:
     if len(process.mailbox) >= process.limit:
         return process.offer(message, timeout_s * 1000)
     process.mailbox.append(message)
-    if process._waiter is not None:
+    if process.idle:
         process.arrived(message)
     return True
 

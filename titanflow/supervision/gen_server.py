@@ -292,10 +292,9 @@ class ServerProcess(Process):
                 else:
                     return Stop(("bad_return_value", result))
             if not mailbox:
-                now_ns = time.perf_counter_ns()
-                self.busy_ns += now_ns - self.woken_ns
+                self.busy_ns += time.perf_counter_ns() - self.woken_ns
                 self.woken_ns = 0
-                self.message = None
+                message = self.message = None
                 arrived = self.wait_for_message(timeout_ms)
                 while arrived and not mailbox:  # what woke it was dropped for room meanwhile
                     arrived = self.wait_for_message(timeout_ms)

@@ -73,15 +73,6 @@ class _Unset:
     """Type of the mark "no message", distinct from any message."""
 
 
-class _Waiting:
-    """One wait of a process for its mailbox."""
-
-    __slots__ = ("woken",)
-
-    def __init__(self) -> None:
-        self.woken = False
-
-
 NO_MESSAGE: Final = _Unset()
 
 processes: dict[int, Process] = {}
@@ -203,7 +194,7 @@ class Process(PykkaActor):
         "_names",
         "_room",
         "_timers",
-        "_waiter",
+        "_wait",
         "_wanted",
         "ack",
         "busy_ns",
@@ -211,6 +202,7 @@ class Process(PykkaActor):
         "doomed",
         "dropped",
         "handled",
+        "idle",
         "incident",
         "kept_calls",
         "limit",
@@ -255,7 +247,8 @@ class Process(PykkaActor):
         self._names: list[tuple[Registry, Any]] | None = None
         self._timers: set[Timer] | None = None
         self._room: deque[Any] | None = None
-        self._waiter: Any = None
+        self.idle = False  # blocked until a (wanted) message arrives
+        self._wait: object | None = None
         self._wanted: Callable[[Any], bool] | None = None
         self._greenlet: _ActorGreenlet | None = None
 
@@ -494,20 +487,18 @@ class Process(PykkaActor):
     def deliver(self, message: Any) -> None:
         """Put a message of the kernel itself into the mailbox; those know no bound."""
         self.mailbox.append(message)
-        if self._waiter is not None:
+        if self.idle:
             self.arrived(message)
 
     def arrived(self, message: Any) -> None:
         """Wake the process, if it waits for this message."""
-        waiting = self._waiter
-        if waiting is not None and not waiting.woken and (self._wanted is None or self._wanted(message)):
-            waiting.woken = True
-            schedule(self._resume, waiting, None)
+        if self.idle and (self._wanted is None or self._wanted(message)):
+            self.idle = False
+            schedule(self._resume, self._wait, None)
 
-    def _resume(self, waiting: _Waiting, woken_by: object) -> None:
+    def _resume(self, wait: object, woken_by: object) -> None:
         """Runs in the hub. A wake-up that comes too late finds another wait, or none, and does nothing."""
-        if self._waiter is waiting:
-            self._waiter = None
+        if self._wait is wait and self._greenlet is not None:
             self._greenlet.switch(woken_by)
 
     def offer(self, message: Any, timeout_ms: float = 0) -> bool:
@@ -517,7 +508,7 @@ class Process(PykkaActor):
         if self.doomed is not None or self.pid._process is None:
             return False
         self.mailbox.append(message)
-        if self._waiter is not None:
+        if self.idle:
             self.arrived(message)
         return True
 
@@ -557,15 +548,17 @@ class Process(PykkaActor):
 
     def wait_for_message(self, timeout_ms: float | None = None, wanted: Callable[[Any], bool] | None = None) -> bool:
         """Block until a (wanted) message arrives. False after `timeout_ms`."""
-        waiting = self._waiter = _Waiting()
+        wait = self._wait = object()
         self._wanted = wanted
+        self.idle = True
         timer = None
         if timeout_ms is not None:
-            timer = self.clock.call_later(timeout_ms, lambda: schedule(self._resume, waiting, NO_MESSAGE))
+            timer = self.clock.call_later(timeout_ms, lambda: schedule(self._resume, wait, NO_MESSAGE))
         try:
             woken_by = get_hub().switch()
         finally:
-            self._waiter = self._wanted = None
+            self.idle = False
+            self._wait = self._wanted = None
             if timer is not None:
                 timer.cancel()
         if self.doomed is not None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar
 
+from greenlet import getcurrent  # type: ignore[import-untyped]  # ships no types
+
 from titanflow.supervision.messages import Down, MonitorRef, TaskReply
 from titanflow.supervision.process import NO_MESSAGE, Pid, Process, current_process, start_process
 from titanflow.supervision.reasons import (
@@ -172,9 +174,19 @@ class Task(Generic[R]):
         return self._owner.await_down(self.pid, timeout_ms)
 
 
+class PlainOwner(Process):
+    """A stand-in for plain code that owns a task: a mailbox without a loop, read by whoever waits."""
+
+    __slots__ = ()
+
+    def wait_for_message(self, timeout_ms: float | None = None, wanted: Callable[[Any], bool] | None = None) -> bool:
+        self._greenlet = getcurrent()
+        return super().wait_for_message(timeout_ms, wanted)
+
+
 def owner_process() -> Process:
-    """The calling process; for plain code, a stand-in that has a mailbox but no greenlet of its own."""
-    return current_process() or Process("plain")
+    """The calling process; for plain code, a stand-in."""
+    return current_process() or PlainOwner("plain")
 
 
 def async_link(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Task[R]:

@@ -14,7 +14,7 @@ from titanflow.supervision.dynamic_supervisor import DynamicSupervisor
 from titanflow.supervision.process import Pid
 from titanflow.supervision.reasons import NORMAL, StartError
 from titanflow.supervision.supervisor_client import start_child
-from titanflow.supervision.task import Task, TaskBody, owner_process
+from titanflow.supervision.task import PlainOwner, Task, TaskBody, owner_process
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +52,7 @@ def start_async(sup: Server, function: Callable[[], R], *, link: bool) -> Task[R
     """Start a task that reports to the calling process."""
     owner = owner_process()
     pid = _start(sup, TaskBody(function, owner), "temporary", None)
-    if link and owner._greenlet is not None:
+    if link and not isinstance(owner, PlainOwner):
         owner.link(pid)
     return Task(pid, owner)
 

@@ -1,0 +1,1 @@
+"""Breaks the supervision kernel on purpose and checks that the recorded scenarios notice."""
