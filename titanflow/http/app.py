@@ -32,7 +32,7 @@ class _SecurityHeaders:
 def create_app(context: Context) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the app. Every resource class says which scope each method needs."""
     app = falcon.App()
-    app.add_middleware([_SecurityHeaders(), Authentication(context)])  # type: ignore[list-item]  # duck-typed
+    app.add_middleware([_SecurityHeaders(), Authentication(context)])
     handler = falcon.media.JSONHandler(dumps=partial(orjson.dumps, option=orjson.OPT_UTC_Z), loads=orjson.loads)
     app.resp_options.media_handlers["application/json"] = handler
     problems.install(app)

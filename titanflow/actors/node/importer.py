@@ -5,7 +5,8 @@ this actor or of the server starts the import again from its file, and an adviso
 it. Files of finished imports are removed here. OTP model: gen_server with a port.
 """
 
-import subprocess
+import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,8 @@ class Importer(GenServer):
         """Look at once."""
         self.trap_exit = True
         self._uploads = self._settings.data_dir / "uploads"
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._said = self._uploads / "import-worker.log"
+        self._worker: int | None = None  # its pid
         self._job: dict[str, Any] = {}
         self._tries: dict[int, int] = {}
         self.send_after(0, _Look())
@@ -72,9 +74,9 @@ class Importer(GenServer):
 
     def terminate(self, reason: object) -> None:
         """End the worker; whoever comes next starts the import again."""
-        if self._worker is not None and self._worker.poll() is None:
-            self._worker.kill()
-            self._worker.wait(timeout=5)
+        if self._worker is not None:
+            os.kill(self._worker, signal.SIGKILL)
+            os.waitpid(self._worker, 0)
 
     def _step(self) -> None:
         try:
@@ -85,12 +87,14 @@ class Importer(GenServer):
         except StorageUnavailable as error:
             log.warning("imports.waiting", why=error.what)
 
-    def _watch(self, worker: subprocess.Popen[bytes]) -> None:
-        code = worker.poll()
-        if code is None:
+    def _watch(self, worker: int) -> None:
+        ended, status = os.waitpid(worker, os.WNOHANG)
+        if not ended:
             return
-        said = (worker.stderr.read().decode("utf-8", "replace") if worker.stderr else "").strip()
+        code = os.waitstatus_to_exitcode(status)
         import_id = int(self._job["id"])
+        said = self._said.read_text(errors="replace").strip() if self._said.exists() else ""
+        self._said.unlink(missing_ok=True)
         self._worker = None
         if code != 0:
             self._tries[import_id] = self._tries.get(import_id, 0) + 1
@@ -110,11 +114,17 @@ class Importer(GenServer):
         if not jobs:
             return
         self._job = jobs[0]
-        self._worker = subprocess.Popen(  # arguments of our own
+        self._uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # posix_spawn, since a fork would begin by disowning the actors of this very process (supervision/fork.py).
+        self._worker = os.posix_spawn(
+            sys.executable,
             [sys.executable, "-m", _WORKER, str(self._job["id"])],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, str(self._said), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+            ],
         )
         log.info("import.started", import_id=self._job["id"], campaign_id=self._job["campaign_id"])
         self.send_after(_POLL_MS, _Look())
