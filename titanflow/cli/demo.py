@@ -44,11 +44,11 @@ def run(options: Options) -> int:
         console.print("Starting PostgreSQL, Redis, a fake Meta and the server ...")
         stage.start()
         console.print(f"Up after {time.monotonic() - began:.1f} s: {stage.address}  (PIN {stage.pin})")
-        campaign_id, max_mps = _prepare(stage, options, console)
+        campaign_id, max_mps = prepare(stage, options, console)
         stage.api.post(f"/api/v1/campaigns/{campaign_id}/start")
         sent_in_s = _watch(stage, options, campaign_id, console)
         console.print("Waiting for the last webhooks ...")
-        _settle(stage, campaign_id)
+        settle(stage)
         result = books.compare(stage.api, stage.meta, campaign_id, max_mps=max_mps)
         _print_books(console, result, options)
         _write_json(stage, options, result, time.monotonic() - began, sent_in_s)
@@ -59,7 +59,8 @@ def run(options: Options) -> int:
         stage.stop()
 
 
-def _prepare(stage: Stage, options: Options, console: Console) -> tuple[int, dict[str, int]]:
+def prepare(stage: Stage, options: Options, console: Console) -> tuple[int, dict[str, int]]:
+    """Bring a campaign to `ready` through the API. Returns its id and each number's allowance."""
     api = stage.api
     per_number = max(10, min(1000, options.mps // options.numbers))
     max_mps: dict[str, int] = {}
@@ -142,7 +143,8 @@ def _watch(stage: Stage, options: Options, campaign_id: int, console: Console) -
     return time.monotonic() - began
 
 
-def _settle(stage: Stage, campaign_id: int) -> None:
+def settle(stage: Stage) -> None:
+    """Wait until Meta's last webhook was acknowledged and parked statuses were applied."""
     deadline = time.monotonic() + 120
     while stage.meta.get("/_sandbox/idle?timeout=20")["pending"]:
         _within(deadline, "the sandbox's webhooks")

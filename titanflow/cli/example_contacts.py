@@ -1,4 +1,4 @@
-"""Makes realistic, messy contact lists: seeded, the same every time. `python -m titanflow.cli.example_contacts FILE ROWS`."""
+"""Makes realistic, messy contact lists, the same every time: `python -m titanflow.cli.example_contacts FILE ROWS`."""
 
 import csv
 import random
