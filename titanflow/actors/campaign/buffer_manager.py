@@ -120,6 +120,8 @@ class BufferManager(GenServer):
 
     def _refill(self) -> None:
         if len(self._new) >= _LOW_WATER:
+            if self._sweep_after is not None:  # while reading, the next `take` asks; while sweeping, only this does
+                self._want_refill(_IDLE_MS)
             return
         contacts = buffers.refill(self._db, self._campaign_id, limit=_REFILL)
         if contacts:
