@@ -47,7 +47,7 @@ from titanflow.supervision.messages import Call, Cast, Down, ExitSignal, Monitor
 from titanflow.supervision.observe import ProcessInfo, observe
 from titanflow.supervision.partition_supervisor import PartitionSupervisor, partition_of
 from titanflow.supervision.patch import patch_everything
-from titanflow.supervision.process import From, Pid
+from titanflow.supervision.process import Pid
 from titanflow.supervision.reasons import (
     KILL,
     KILLED,
@@ -67,6 +67,7 @@ from titanflow.supervision.reasons import (
     describe,
 )
 from titanflow.supervision.registry import AlreadyRegistered, Registry, Via, via, whereis
+from titanflow.supervision.replies import From
 from titanflow.supervision.supervisor import Supervisor
 from titanflow.supervision.supervisor_client import (
     count_children,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from titanflow.supervision.client import Server, call
 from titanflow.supervision.gen_server import CallResult, GenServer, Reply
 from titanflow.supervision.messages import Call
-from titanflow.supervision.process import From
+from titanflow.supervision.replies import From
 
 R = TypeVar("R")
 

@@ -12,7 +12,7 @@ from gevent.hub import Waiter
 
 from titanflow.supervision.clock import installed_clock
 from titanflow.supervision.messages import Call, Cast, Info, MonitorRef, StopRequest, Tagged
-from titanflow.supervision.process import NO_MESSAGE, From, Pid, Process, current_process, wait_for_end
+from titanflow.supervision.process import NO_MESSAGE, Pid, Process, current_process, wait_for_end
 from titanflow.supervision.reasons import (
     NOPROC,
     NORMAL,
@@ -27,6 +27,7 @@ from titanflow.supervision.reasons import (
     is_atom,
 )
 from titanflow.supervision.registry import Via
+from titanflow.supervision.replies import From
 from titanflow.supervision.timers import TimerRef
 
 R = TypeVar("R")

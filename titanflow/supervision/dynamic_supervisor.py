@@ -25,8 +25,9 @@ from titanflow.supervision.child_spec import (
 )
 from titanflow.supervision.gen_server import CallResult, GenServer, InitResult, InitStop, Reply, Result, Stop
 from titanflow.supervision.messages import Cast, Down, ExitSignal, MonitorRef
-from titanflow.supervision.process import NO_MESSAGE, From, Pid
+from titanflow.supervision.process import NO_MESSAGE, Pid
 from titanflow.supervision.reasons import KILL, SHUTDOWN, Reason, StartError
+from titanflow.supervision.replies import From
 from titanflow.supervision.starting import kill, start_one
 from titanflow.supervision.supervisor_client import (
     CountChildren,

@@ -23,15 +23,10 @@ from titanflow.supervision.messages import (
     StopRequest,
     Timeout,
 )
-from titanflow.supervision.process import (
-    From,
-    Pid,
-    Process,
-    ProcessExit,
-    start_process,
-)
+from titanflow.supervision.process import Pid, Process, ProcessExit, start_process
 from titanflow.supervision.reasons import NORMAL, Crash, Exit, Reason, StartError, StartIgnored
 from titanflow.supervision.registry import Via, claim_name
+from titanflow.supervision.replies import From
 from titanflow.supervision.timers import TimerRef
 
 log = structlog.get_logger()

@@ -29,8 +29,9 @@ from titanflow.supervision.child_spec import (
 )
 from titanflow.supervision.gen_server import CallResult, GenServer, InitResult, InitStop, Reply, Result, Stop
 from titanflow.supervision.messages import Cast, ExitSignal
-from titanflow.supervision.process import From, Pid
+from titanflow.supervision.process import Pid
 from titanflow.supervision.reasons import SHUTDOWN, Reason, Shutdown, StartError
+from titanflow.supervision.replies import From
 from titanflow.supervision.starting import start_one, stop_one
 from titanflow.supervision.supervisor_client import (
     CountChildren,

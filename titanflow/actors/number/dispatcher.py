@@ -65,6 +65,7 @@ class Dispatcher(GenServer):
 
     def init(self) -> None:
         """Begin with all workers free."""
+        self.trap_exit = True  # a stop waits for the claim under way: what it took goes to the workers, which drain
         self._free: deque[Pid] = deque(
             child.pid for child in which_children(self._workers) if isinstance(child.pid, Pid)
         )
