@@ -129,14 +129,14 @@ MUTATIONS = [
     Mutation(
         "a continue waits its turn",
         "gen_server.py",
-        "result = self.server.handle_continue(result.continue_with)",
+        "result = server.handle_continue(result.continue_with)",
         "mailbox.append(result.continue_with); result = None",
     ),
     Mutation(
         "a time-out is not taken back by a message",
         "gen_server.py",
-        "popleft() if mailbox else Timeout()",
-        "popleft() if mailbox and timeout_ms is None else Timeout()",
+        "mailbox.popleft() if mailbox else Timeout()",
+        "mailbox.popleft() if mailbox and timeout_ms is None else Timeout()",
     ),
     Mutation(
         "the result of a task is lost",
