@@ -258,7 +258,7 @@ class Operations:
         return ["ok", pid]
 
     def _op_terminate_child(self, me: str, op: Json) -> Any:
-        child = self._at(op["pid"]) if "pid" in op else op["id"]
+        child = self._pid(op["pid"]) if "pid" in op else op["id"]
         return _done(lambda: terminate_child(self._at(op["sup"]), child))
 
     def _op_delete_child(self, me: str, op: Json) -> Any:

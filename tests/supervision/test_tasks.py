@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.supervision.servers import Ask, Counter
 from titanflow.supervision import (
     CallExit,
     Crash,
@@ -19,6 +20,7 @@ from titanflow.supervision import (
     async_nolink,
     async_stream,
     async_task,
+    call,
     sleep_ms,
     start,
     start_task,
@@ -74,6 +76,18 @@ def test_awaiting_too_long_says_timeout_and_a_shutdown_ends_the_task(tasks: Pid)
 
     assert slow.shutdown("brutal_kill") is None
     assert eventually(lambda: which_children(tasks) == [])
+
+
+def test_shutting_a_linked_task_down_does_not_end_its_owner(tasks: Pid) -> None:
+    """Task.shutdown unlinks first: the owner does not trap exits."""
+    owner = start(Counter())
+
+    def use_a_task(_: Counter) -> object:
+        return async_task(tasks, lambda: sleep_ms(60_000)).shutdown("brutal_kill")
+
+    assert call(owner, Ask(use_a_task)) is None
+    assert owner.alive
+    stop(owner)
 
 
 def test_the_bound_on_tasks_is_kept(tasks: Pid) -> None:

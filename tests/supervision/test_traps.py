@@ -31,19 +31,25 @@ from titanflow.supervision import (
     CallExit,
     ChildSpec,
     Crash,
+    Down,
     Event,
     ExitSignal,
+    From,
     GenServer,
     NoReply,
     Pid,
     Reply,
     StartError,
     Supervisor,
+    add_listener,
     call,
     cast,
     exit_process,
     graveyard,
     is_alive,
+    remove_listener,
+    reply,
+    send,
     send_after,
     sleep_ms,
     spawn_plain,
@@ -491,3 +497,42 @@ def test_two_hundred_workers_below_a_supervisor() -> None:
 
     assert eventually(lambda: all(isinstance(child.pid, Pid) and child.pid.alive for child in which_children(sup)))
     stop(sup)
+
+
+def test_a_callers_address_may_be_sent_on_as_a_plain_message() -> None:
+    """A From is no request of its own when it travels in a message."""
+    asked: list[From] = []
+
+    class Keeping(Counter):
+        def handle_call(self, request: Any, sender: From) -> Reply | NoReply:
+            asked.append(sender)
+            return NoReply()
+
+    keeper, other = start(Keeping()), start(Counter())
+    caller = spawn_plain(lambda: call(keeper, Get(), timeout_s=5))
+    eventually(lambda: len(asked) == 1)
+
+    send(other, asked[0])
+
+    assert call(other, Ask(lambda server: list(server.seen))) == asked
+    reply(asked[0], 1)
+    assert caller.join(1)
+    stop(keeper)
+    stop(other)
+
+
+def test_a_listener_that_fails_does_not_keep_the_dead_alive() -> None:
+    def fail(_: Pid, __: Any) -> None:
+        raise ValueError("a bad listener")
+
+    pid, watcher = start(Counter()), start(Counter())
+    cast(watcher, Do(lambda server: server.monitor(pid)))
+    sleep_ms(1)
+    add_listener(ended=fail)
+    try:
+        stop(pid)
+    finally:
+        remove_listener(ended=fail)
+
+    assert [type(message) for message in call(watcher, Ask(lambda server: server.seen))] == [Down]
+    stop(watcher)

@@ -224,9 +224,11 @@ class Process(PykkaActor):
             call.settle(reason, failed=True)
         for waiter in self._room or ():
             wake(waiter)
-        events.process_ended(self, reason)
-        self.message = None
-        self.released()
+        try:
+            events.process_ended(self, reason)
+        finally:
+            self.message = None
+            self.released()
 
     def released(self) -> None:
         """Let go of what only the living need. Subclasses drop their behaviour here."""

@@ -8,13 +8,14 @@ import pykka
 from gevent.hub import Waiter
 
 from titanflow.supervision.clock import Clock, wake
+from titanflow.supervision.messages import Tagged
 from titanflow.supervision.reasons import KILL, TIMEOUT, CallExit, StartError, is_atom
 
 if TYPE_CHECKING:
     from titanflow.supervision.process import Pid, Process
 
 
-class From:
+class From(Tagged):
     """The sender of a call: keep it to `reply` later. One request, at most one answer."""
 
     __slots__ = ("_answer", "_failed", "_future", "_waiter", "caller", "done", "holder", "request")
