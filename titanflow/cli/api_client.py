@@ -21,7 +21,7 @@ class ApiClient:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> Any:
-        """GET, parsed. Raises TitanFlowError with the server's own words, Unavailable if it can't be reached."""
+        """GET, parsed. Raises TitanFlowError with the server's own words; Unavailable for 503 or no answer at all."""
         return self._call("GET", path, None, {})
 
     def post(self, path: str, body: Any = None) -> Any:
@@ -76,7 +76,8 @@ class ApiClient:
             parsed = {"title": text[:200].decode("utf-8", "replace")}
         if answer.status >= 400:
             said = parsed if isinstance(parsed, dict) else {}
-            raise TitanFlowError(
+            kind = Unavailable if answer.status == 503 else TitanFlowError
+            raise kind(
                 str(said.get("title") or f"{method} {path} answered {answer.status}"),
                 why=str(said.get("detail") or ""),
                 code=str(said.get("code") or "error"),

@@ -232,6 +232,15 @@ def doctor(errors: bool, json_out: bool) -> None:
 
 
 @root.command()
+@click.argument("name", type=click.Choice(["actors"]))
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False))
+def bench(name: str, json_file: Path | None) -> None:
+    """Measure. `actors`: the supervision kernel beside plain pykka and plain gevent queues, in one run."""
+    arguments = ["--json", str(json_file)] if json_file else []
+    sys.exit(subprocess.call([sys.executable, "-m", f"bench.{name}", *arguments]))
+
+
+@root.command()
 @click.option("--address", default="http://127.0.0.1:8000", show_default=True)
 @click.option("--token", envvar="TITANFLOW_TOKEN", required=True, help="Scope read; or TITANFLOW_TOKEN.")
 @as_json
