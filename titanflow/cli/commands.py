@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,17 +244,30 @@ def bench(name: str, json_file: Path | None) -> None:
 @root.command()
 @click.option("--address", default="http://127.0.0.1:8000", show_default=True)
 @click.option("--token", envvar="TITANFLOW_TOKEN", required=True, help="Scope read; or TITANFLOW_TOKEN.")
+@click.option("--watch", is_flag=True, help="Print it anew every second, until Ctrl-C.")
 @as_json
-def tree(address: str, token: str, json_out: bool) -> None:
+def tree(address: str, token: str, watch: bool, json_out: bool) -> None:
     """Print the supervision tree of a running server."""
-    found = ApiClient(address, token).get("/api/v1/supervision")
-    if json_out:
-        _print(found, True)
-    else:
-        _print_tree(found, 0)
+    client = ApiClient(address, token)
+    while True:
+        found = client.get("/api/v1/supervision")
+        if watch:
+            click.clear()
+        if json_out:
+            _print(found, True)
+        else:
+            _print_tree(found, 0)
+        if not watch:
+            return
+        time.sleep(1)
 
 
 def _print_tree(node: dict[str, Any], depth: int) -> None:
-    click.echo(f"{'  ' * depth}{node.get('name')} ({node.get('kind')}) mailbox={node.get('mailbox')}")
+    """One line a process."""
+    window = node.get("restarts")
+    restarts = f", restarts {window['in_window']} of {window['max_restarts']}" if window else ""
+    click.echo(
+        f"{'  ' * depth}{node['name'] or node['child_id'] or node['pid']} [{node['kind']}] mailbox {node['mailbox']}, handled {node['handled']}{restarts}"
+    )
     for child in node.get("children", []):
         _print_tree(child, depth + 1)
