@@ -266,8 +266,8 @@ def _print_tree(node: dict[str, Any], depth: int) -> None:
     """One line a process."""
     window = node.get("restarts")
     restarts = f", restarts {window['in_window']} of {window['max_restarts']}" if window else ""
-    click.echo(
-        f"{'  ' * depth}{node['name'] or node['child_id'] or node['pid']} [{node['kind']}] mailbox {node['mailbox']}, handled {node['handled']}{restarts}"
-    )
+    name = node["name"] or node["child_id"] or node["pid"]
+    figures = f"mailbox {node['mailbox']}, handled {node['handled']}{restarts}"
+    click.echo(f"{'  ' * depth}{name} [{node['kind']}] {figures}")
     for child in node.get("children", []):
         _print_tree(child, depth + 1)
