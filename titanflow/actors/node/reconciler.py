@@ -24,6 +24,7 @@ from titanflow.storage.database import Database
 from titanflow.storage.desired import CampaignConfig, Desired, NumberConfig
 from titanflow.storage.fast_copy import FastCopy
 from titanflow.supervision import (
+    CallExit,
     Cast,
     ChildError,
     GenServer,
@@ -242,7 +243,7 @@ class Reconciler(GenServer):
             return False
         try:
             start_child(supervisor, spec())  # type: ignore[arg-type]  # Callable[[], ChildSpec]
-        except StartError as error:
+        except (StartError, CallExit) as error:  # CallExit: its supervisor is being restarted itself
             self._troubled(name, now_ns)
             log.warning("tree.not_started", name=str(name), reason=str(error.reason)[:300])
             return False
@@ -281,8 +282,8 @@ class Reconciler(GenServer):
         def stop_it() -> None:
             try:
                 terminate_child(supervisor, pid)
-            except ChildError:
-                pass  # it has ended by itself meanwhile
+            except (ChildError, CallExit):
+                pass  # it, or its supervisor, has ended by itself meanwhile
             finally:
                 stopping.discard(pid)
                 nudge()
