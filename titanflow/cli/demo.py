@@ -175,7 +175,7 @@ def _print_books(console: Console, result: books.Books, options: Options) -> Non
     table.add_column("Sandbox's ledger")
     table.add_column("", justify="right")
     left = [("contacts", result.audit["total"]), *result.audit["counts"].items()]
-    names = ("accepted", "accepted_twice", "never_attempted", "never_sent_in_doubt", "max_rate_1s")
+    names = ("accepted", "accepted_twice", "never_attempted", "never_sent_in_doubt", "acknowledged_lost", "max_rate_1s")
     right = [(name, result.sandbox[name]) for name in names]
     right += [(f"fault {name}", count) for name, count in sorted(result.sandbox["faults"].items())]
     right += [(f"refused {code}", count) for code, count in sorted(result.sandbox["refused"].items())]

@@ -68,6 +68,7 @@ def control_routes(meta: Meta) -> list[web.RouteDef]:
                 "echo": one.echo,
                 "wamid": one.wamid,
                 "answered": one.answered,
+                "acknowledged": sorted(meta.webhooks.acknowledged.get(one.wamid, ())),
             }
             await response.write(orjson.dumps(row) + b"\n")
             if n % 500 == 0:

@@ -32,12 +32,13 @@ class Webhooks:
         self._random = random.Random(seed)  # noqa: S311  (a simulation, no secret)
         self._due: list[tuple[float, int, str, str, dict[str, Any]]] = []  # when, n, waba, field, value
         self._order = itertools.count()
-        self._outbox: deque[tuple[bytes, int]] = deque()
+        self._outbox: deque[tuple[bytes, list[tuple[str, str]], int]] = deque()  # body, its statuses, its updates
         self._in_flight = 0
         self._room = asyncio.Semaphore(_CONCURRENT)
         self._tasks: set[asyncio.Task[None]] = set()
         self.paused = False
         self.counts: Counter[str] = Counter()
+        self.acknowledged: dict[str, set[str]] = {}  # wamid -> the statuses that somebody answered 200 to
 
     def schedule(self, in_s: float, waba_id: str, field: str, value: dict[str, Any]) -> None:
         """Send one update in so many seconds."""
@@ -74,7 +75,7 @@ class Webhooks:
     @property
     def pending(self) -> int:
         """Updates that are scheduled, waiting or under way."""
-        return len(self._due) + sum(count for _, count in self._outbox) + self._in_flight
+        return len(self._due) + sum(count for _, _, count in self._outbox) + self._in_flight
 
     async def run(self) -> None:
         """Deliver for ever."""
@@ -87,9 +88,9 @@ class Webhooks:
                 self._collect()
                 while self._outbox and not self._room.locked():
                     await self._room.acquire()
-                    body, count = self._outbox.popleft()
+                    body, statuses, count = self._outbox.popleft()
                     self._in_flight += count
-                    task = asyncio.create_task(self._deliver(session, body, count))
+                    task = asyncio.create_task(self._deliver(session, body, statuses, count))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
 
@@ -102,7 +103,8 @@ class Webhooks:
                 batch.append((waba_id, field, value))
             if self.profile.shuffled:
                 self._random.shuffle(batch)
-            self._outbox.append((_envelope(batch, self._noise()), len(batch)))
+            statuses = [(one["id"], one["status"]) for _, _, value in batch for one in value.get("statuses", [])]
+            self._outbox.append((_envelope(batch, self._noise()), statuses, len(batch)))
 
     def _noise(self) -> list[Any]:
         if self._random.random() >= self.profile.noise:
@@ -116,7 +118,9 @@ class Webhooks:
             {"field": "a_field_of_the_future", "value": {"x": "é/ü"}},
         ]
 
-    async def _deliver(self, session: aiohttp.ClientSession, body: bytes, count: int) -> None:
+    async def _deliver(
+        self, session: aiohttp.ClientSession, body: bytes, statuses: list[tuple[str, str]], count: int
+    ) -> None:
         if self._random.random() < self.profile.noise / 4:
             await self._forge(session)
         wait_s = _FIRST_RETRY_S
@@ -129,6 +133,8 @@ class Webhooks:
                         self.counts[f"http_{answer.status}"] += 1
                         if answer.status == 200:
                             self.counts["acknowledged"] += count
+                            for wamid, status in statuses:
+                                self.acknowledged.setdefault(wamid, set()).add(status)
                             return
                 except (aiohttp.ClientError, TimeoutError):
                     self.counts["unreachable"] += 1
