@@ -3,10 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import structlog
-
-log = structlog.get_logger()
-
 _NOT_YET = b'{"code":"starting","title":"The server is starting","status":503}'
 _app: Callable[[Any, Any], Iterable[bytes]] | None = None
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import structlog
 
+from titanflow.actors.campaign import counter_syncer
 from titanflow.actors.node.reconciler import nudge
+from titanflow.domain.live import CampaignLive
 from titanflow.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
 from titanflow.storage import campaigns, reports, templates
 from titanflow.storage.database import Database
@@ -106,6 +108,20 @@ def cancel(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> d
         log.info("campaign.cancelled", campaign_id=campaign_id, by=by)
         _tell(fast_copy)
     return _state(db, campaign_id)
+
+
+def live(fast_copy: FastCopy, campaign_id: int) -> CampaignLive | None:
+    """Return what happens right now: from this node's own actors, else what another node has published."""
+    own = counter_syncer.live(campaign_id)
+    if own is not None:
+        return own
+    try:
+        told = fast_copy.live(campaign_id)
+    except StorageUnavailable:
+        return None
+    if told is None:
+        return None
+    return CampaignLive(campaign_id, told["rate_now"], told["limited_by"], told["limited_detail"], ())
 
 
 def delete(db: Database, campaign_id: int) -> None:

@@ -24,30 +24,36 @@ _READ = """
     FROM campaign_counters WHERE campaign_id = %s
 """
 
-_DRIFT = """
-    WITH truth AS (
-        SELECT coalesce(message.state::text,
-                        CASE WHEN contact.excluded_reason IS NOT NULL THEN 'excluded'
-                             WHEN campaign.state = 'cancelled' THEN 'cancelled'
-                             ELSE 'pending' END) AS state, count(*) AS count
-        FROM campaigns AS campaign
-        JOIN contacts AS contact ON contact.campaign_id = campaign.id
-        LEFT JOIN message_logs AS message
-            ON message.campaign_id = campaign.id AND message.contact_id = contact.id
-        WHERE campaign.id = %(campaign_id)s GROUP BY 1
-    ), counted AS (
+# A contact's state, from the rows alone; needs campaign, contact and message (its log, if any) in FROM.
+STATE_OF_CONTACT = """
+    coalesce(message.state::text, CASE WHEN contact.excluded_reason IS NOT NULL THEN 'excluded'
+        WHEN campaign.state = 'cancelled' THEN 'cancelled' ELSE 'pending' END)"""
+
+# CTE `counted` (state, count): what the counters say of campaign %(id)s.
+COUNTED = """
+    counted AS (
         SELECT state, sum(count)::bigint AS count
         FROM campaign_counters AS counter, LATERAL (VALUES
             ('pending', counter.pending), ('claimed', counter.claimed), ('retrying', counter.retrying),
             ('in_doubt', counter.in_doubt), ('excluded', counter.excluded), ('cancelled', counter.cancelled),
             ('sent', counter.sent), ('delivered', counter.delivered), ('read', counter.read),
             ('failed', counter.failed)) AS one (state, count)
-        WHERE counter.campaign_id = %(campaign_id)s GROUP BY state
-    )
+        WHERE counter.campaign_id = %(id)s GROUP BY state
+    )"""
+
+_DRIFT = f"""
+    WITH truth AS (
+        SELECT {STATE_OF_CONTACT} AS state, count(*) AS count
+        FROM campaigns AS campaign
+        JOIN contacts AS contact ON contact.campaign_id = campaign.id
+        LEFT JOIN message_logs AS message
+            ON message.campaign_id = campaign.id AND message.contact_id = contact.id
+        WHERE campaign.id = %(id)s GROUP BY 1
+    ), {COUNTED}
     SELECT state, coalesce(truth.count, 0) - coalesce(counted.count, 0)
     FROM truth FULL JOIN counted USING (state)
     WHERE coalesce(truth.count, 0) <> coalesce(counted.count, 0)
-"""
+"""  # noqa: S608  (constants only)
 
 _HEAL = """
     INSERT INTO campaign_counters AS counter
@@ -96,7 +102,7 @@ def heal(db: Database, campaign_id: int) -> dict[str, int]:
     """
     with db.transaction() as transaction:
         transaction.execute("SET LOCAL statement_timeout = '120s'")
-        drift = {str(state): int(delta) for state, delta in transaction.execute(_DRIFT, {"campaign_id": campaign_id})}
+        drift = {str(state): int(delta) for state, delta in transaction.execute(_DRIFT, {"id": campaign_id})}
         if drift:
             transaction.execute(_HEAL, {"campaign_id": campaign_id, **dict.fromkeys(STATES, 0), **drift})
     return drift

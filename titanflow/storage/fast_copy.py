@@ -1,6 +1,7 @@
 """Redis, the fast copy: live figures and messages between nodes. An outage costs latency, never a number."""
 
 from collections.abc import Generator, Mapping
+from typing import Any
 
 import orjson
 import redis
@@ -46,7 +47,7 @@ class FastCopy:
         except redis.RedisError as error:
             raise _unavailable(error) from error
 
-    def live(self, campaign_id: int) -> dict[str, object] | None:
+    def live(self, campaign_id: int) -> dict[str, Any] | None:
         """Return the live figures that some node published in the last seconds, or None."""
         try:
             body = self._redis.get(redis_keys.campaign_counts(campaign_id))

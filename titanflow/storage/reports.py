@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from titanflow.storage.counters import STATES, read
+from titanflow.storage.counters import COUNTED, STATE_OF_CONTACT, STATES, read
 from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all, fetch_one
 
@@ -47,13 +47,9 @@ def stats(db: Database, campaign_id: int) -> dict[str, Any]:
     }
 
 
-_STATE = """
-    coalesce(message.state::text, CASE WHEN contact.excluded_reason IS NOT NULL THEN 'excluded'
-        WHEN campaign.state = 'cancelled' THEN 'cancelled' ELSE 'pending' END)"""
-
 _AUDIT = f"""
     WITH one AS (
-        SELECT {_STATE} AS state, contact.phone, message.wamid, message.due_at
+        SELECT {STATE_OF_CONTACT} AS state, contact.phone, message.wamid, message.due_at
         FROM campaigns AS campaign
         JOIN contacts AS contact ON contact.campaign_id = campaign.id
         LEFT JOIN message_logs AS message
@@ -61,15 +57,7 @@ _AUDIT = f"""
         WHERE campaign.id = %(id)s
     ), truth AS (
         SELECT state, count(*) AS count FROM one GROUP BY state
-    ), counted AS (
-        SELECT state, sum(count)::bigint AS count
-        FROM campaign_counters AS counter, LATERAL (VALUES
-            ('pending', counter.pending), ('claimed', counter.claimed), ('retrying', counter.retrying),
-            ('in_doubt', counter.in_doubt), ('excluded', counter.excluded), ('cancelled', counter.cancelled),
-            ('sent', counter.sent), ('delivered', counter.delivered), ('read', counter.read),
-            ('failed', counter.failed)) AS pair (state, count)
-        WHERE counter.campaign_id = %(id)s GROUP BY state
-    )
+    ), {COUNTED}
     SELECT (SELECT jsonb_object_agg(state, count) FROM truth) AS counts,
            (SELECT coalesce(sum(abs(coalesce(truth.count, 0) - coalesce(counted.count, 0))), 0)::bigint
             FROM truth FULL JOIN counted USING (state)) AS counter_drift,
@@ -111,7 +99,7 @@ COLUMNS = (
 )  # fmt: skip
 
 _MESSAGES = f"""
-    SELECT contact.id AS contact_id, contact.phone, {_STATE} AS state,
+    SELECT contact.id AS contact_id, contact.phone, {STATE_OF_CONTACT} AS state,
            CASE WHEN message.id IS NULL OR message.state = 'excluded' THEN contact.excluded_reason
                 ELSE message.error_detail END AS reason,
            message.error_code, message.id AS log_id, message.wamid, coalesce(message.attempt, 0) AS attempts,
@@ -123,7 +111,7 @@ _MESSAGES = f"""
     LEFT JOIN phone_numbers AS number ON number.id = message.number_id
     LEFT JOIN templates AS template ON template.id = message.template_id
     WHERE campaign.id = %(id)s AND contact.id > %(after)s
-      AND (%(state)s::text IS NULL OR {_STATE} = %(state)s)
+      AND (%(state)s::text IS NULL OR {STATE_OF_CONTACT} = %(state)s)
       AND (%(code)s::integer IS NULL OR message.error_code = %(code)s)
       AND (%(phone)s::text IS NULL OR contact.phone = %(phone)s)
     ORDER BY contact.id LIMIT %(limit)s

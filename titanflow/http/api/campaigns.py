@@ -10,7 +10,6 @@ import falcon
 import orjson
 from pydantic import Field, field_validator
 
-from titanflow.actors.campaign import counter_syncer
 from titanflow.domain import eta
 from titanflow.errors import InvalidInput
 from titanflow.http.api.phone_numbers import page_of
@@ -165,7 +164,7 @@ class Stats(_Resource):
         """Answer the counts; they add up to `total`."""
         campaign = service.get(self._context.db, campaign_id)
         stats = reports.stats(self._context.db, campaign_id)
-        live = counter_syncer.live(campaign_id) if campaign["state"] == "running" else None
+        live = service.live(self._context.fast_copy, campaign_id) if campaign["state"] == "running" else None
         left = sum(stats["counts"][state] for state in ("pending", "claimed", "retrying"))
         by_number = {one.phone_number_id: one for one in live.numbers} if live else {}
         for number in stats["numbers"]:
