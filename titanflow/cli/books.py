@@ -71,6 +71,7 @@ def compare(api: ApiClient, meta: ApiClient, campaign_id: int, *, max_mps: dict[
         "never_sent_in_doubt": never_sent_in_doubt,
         "acknowledged_lost": lost,
         "max_rate_1s": summary["max_rate_1s"],
+        "worst_lag_ms": summary["worst_lag_ms"],
         "faults": summary["faults"],
         "refused": summary["refused"],
         "span_s": (summary["last_accepted_at"] or 0) - (summary["first_accepted_at"] or 0),

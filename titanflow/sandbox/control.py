@@ -54,6 +54,7 @@ def control_routes(meta: Meta) -> list[web.RouteDef]:
     async def summary(_: web.Request) -> web.StreamResponse:
         figures: dict[str, Any] = meta.ledger.summary()
         figures["webhooks"] = {"pending": meta.webhooks.pending, **meta.webhooks.counts}
+        figures["worst_lag_ms"] = round(meta.webhooks.worst_lag_s * 1000, 1)
         return answer(figures)
 
     async def ledger(request: web.Request) -> web.StreamResponse:

@@ -37,6 +37,7 @@ class Webhooks:
         self._room = asyncio.Semaphore(_CONCURRENT)
         self._tasks: set[asyncio.Task[None]] = set()
         self.paused = False
+        self.worst_lag_s = 0.0  # how late this very process was at its worst: its arrival times are that uncertain
         self.counts: Counter[str] = Counter()
         self.acknowledged: dict[str, set[str]] = {}  # wamid -> the statuses that somebody answered 200 to
 
@@ -48,18 +49,7 @@ class Webhooks:
     def life_of(self, waba_id: str, number: dict[str, str], wamid: str, to: User, echo: str, wall: float) -> None:
         """Schedule what will happen to one accepted message, as its person and the profile have it."""
         profile, rng = self.profile, self._random
-        sent_s = 0.0 if rng.random() < profile.early else (0.1 + rng.random() * 0.7) / self.speed
-        events: list[tuple[float, str]] = []
-        if to.failure is not None:
-            events.append((sent_s + rng.random() / self.speed, "failed"))
-        else:
-            if rng.random() >= profile.sent_missing:
-                events.append((sent_s, "sent"))
-            delivered_s = sent_s + min(30.0, rng.lognormvariate(0.0, 0.6)) / self.speed
-            if not to.offline and rng.random() >= profile.delivered_skipped:
-                events.append((delivered_s, "delivered"))
-            if not to.offline and to.reads:
-                events.append((delivered_s + min(60.0, rng.lognormvariate(0.7, 0.8)) / self.speed, "read"))
+        events = fate(profile, rng, to, self.speed)
         for in_s, status in events:
             value = _status_value(number, wamid, status, to, echo, wall + in_s + self._skew())
             late_s = profile.late_s * rng.random() if rng.random() < profile.late else 0.0
@@ -82,10 +72,14 @@ class Webhooks:
         timeout = aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_S, connect=5)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
+                before = asyncio.get_running_loop().time()
                 await asyncio.sleep(_TICK_S)
+                lag_s = asyncio.get_running_loop().time() - before - _TICK_S
+                self.worst_lag_s = max(self.worst_lag_s, lag_s)
                 if self.paused:
                     continue
-                self._collect()
+                while self._collect():
+                    await asyncio.sleep(0)  # a POST that arrives meanwhile must not be stamped late
                 while self._outbox and not self._room.locked():
                     await self._room.acquire()
                     body, statuses, count = self._outbox.popleft()
@@ -94,17 +88,20 @@ class Webhooks:
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
 
-    def _collect(self) -> None:
+    def _collect(self) -> bool:
+        """Make one body of what is due. Returns False if nothing was."""
         now = asyncio.get_running_loop().time()
-        while self._due and self._due[0][0] <= now:
-            batch: list[tuple[str, str, dict[str, Any]]] = []
-            while self._due and self._due[0][0] <= now and len(batch) < _BATCH:
-                _, _, waba_id, field, value = heapq.heappop(self._due)
-                batch.append((waba_id, field, value))
-            if self.profile.shuffled:
-                self._random.shuffle(batch)
-            statuses = [(one["id"], one["status"]) for _, _, value in batch for one in value.get("statuses", [])]
-            self._outbox.append((_envelope(batch, self._noise()), statuses, len(batch)))
+        batch: list[tuple[str, str, dict[str, Any]]] = []
+        while self._due and self._due[0][0] <= now and len(batch) < _BATCH:
+            _, _, waba_id, field, value = heapq.heappop(self._due)
+            batch.append((waba_id, field, value))
+        if not batch:
+            return False
+        if self.profile.shuffled:
+            self._random.shuffle(batch)
+        statuses = [(one["id"], one["status"]) for _, _, value in batch for one in value.get("statuses", [])]
+        self._outbox.append((_envelope(batch, self._noise()), statuses, len(batch)))
+        return True
 
     def _noise(self) -> list[Any]:
         if self._random.random() >= self.profile.noise:
@@ -158,6 +155,23 @@ class Webhooks:
     def signature(self, body: bytes) -> str:
         """X-Hub-Signature-256 over these very bytes."""
         return "sha256=" + hmac.new(self._secret, body, hashlib.sha256).hexdigest()
+
+
+def fate(profile: Profile, rng: random.Random, to: User, speed: float) -> list[tuple[float, str]]:
+    """Draw what will be reported of an accepted message, each status with its delay in seconds: one at least."""
+    sent_s = 0.0 if rng.random() < profile.early else (0.1 + rng.random() * 0.7) / speed
+    if to.failure is not None:
+        return [(sent_s + rng.random() / speed, "failed")]
+    sent_is_missing = rng.random() < profile.sent_missing
+    delivered_s = sent_s + min(30.0, rng.lognormvariate(0.0, 0.6)) / speed
+    events: list[tuple[float, str]] = []
+    if not to.offline and rng.random() >= profile.delivered_skipped:
+        events.append((delivered_s, "delivered"))
+    if not to.offline and to.reads:
+        events.append((delivered_s + min(60.0, rng.lognormvariate(0.7, 0.8)) / speed, "read"))
+    if not (sent_is_missing and events):
+        events.insert(0, (sent_s, "sent"))
+    return events
 
 
 def _status_value(
