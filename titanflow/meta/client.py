@@ -5,6 +5,7 @@ whether a byte of the request was written. Before that a failure is Rejected (no
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from geventhttpclient.response import HTTPParseError, HTTPResponse
 
 from titanflow.domain.outcomes import Outcome, Rejected, Uncertain
 from titanflow.meta import answers
-from titanflow.meta.error_policy import NOT_CONNECTED
+from titanflow.meta.error_policy import LEASE_LOST, NOT_CONNECTED
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
@@ -65,10 +66,11 @@ class MetaClient:
             "Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: "
         ).encode("ascii")
 
-    def send_template(self, to: str, template: dict[str, Any], echo: str) -> Outcome:
+    def send_template(self, to: str, template: dict[str, Any], echo: str, *, may_leave: Callable[[], bool]) -> Outcome:
         """POST one template message and wait for the answer, at most ANSWER_TIMEOUT_S. Never raises, never repeats.
 
-        to: E.164 with the plus. template: as CompiledTemplate.render makes it. echo: domain/echo.py.
+        to: E.164 with the plus. template: as CompiledTemplate.render makes it. echo: domain/echo.py. may_leave: asked
+        with the connection open and the bytes ready, and may wait; only the write follows. False: nothing leaves.
         """
         body = orjson.dumps(
             {
@@ -84,9 +86,13 @@ class MetaClient:
             sock = self._pool.get_socket()
         except OSError as error:  # DNS, connect, TLS: no byte of the request was written
             return Rejected(NOT_CONNECTED, f"{type(error).__name__}: {error}"[:300])
+        request = self._head + str(len(body)).encode() + b"\r\n\r\n" + body
         reusable = False
         try:
-            sock.sendall(self._head + str(len(body)).encode() + b"\r\n\r\n" + body)
+            if not may_leave():
+                reusable = True
+                return Rejected(LEASE_LOST, "nothing may leave from here any more")
+            sock.sendall(request)
             answer = self._read(sock)
             reusable = not answer.should_close()
         except TimeoutError:

@@ -13,7 +13,7 @@ from titanflow.domain import echo
 from titanflow.domain.outcomes import Outcome, Rejected
 from titanflow.domain.rendering import CompiledTemplate, MissingValue
 from titanflow.meta.client import MetaClient
-from titanflow.meta.error_policy import LEASE_LOST, MISSING_VALUE
+from titanflow.meta.error_policy import MISSING_VALUE
 from titanflow.supervision import Cast, GenServer, NoReply, Pid, Stop, Via, cast
 
 
@@ -81,12 +81,17 @@ class Worker(GenServer):
         template = message.template.render(message.variables)
         if isinstance(template, MissingValue):
             return Rejected(MISSING_VALUE, template.sentence())
-        while True:
-            at_ns = message.gate.reserve(self.now_ns())
-            if at_ns is None:
-                return Rejected(LEASE_LOST, "nothing may leave from here any more")
+        echoed = echo.encode(message.log_id, message.attempt)
+        return self._client.send_template(
+            message.phone, template, echoed, may_leave=lambda: self._departs(message.gate)
+        )
+
+    def _departs(self, gate: Gate) -> bool:
+        """Wait for a departure of the number. False if nothing may leave any more."""
+        while (at_ns := gate.reserve(self.now_ns())) is not None:
             wait_ns = at_ns - self.now_ns()
             if wait_ns > 0:
                 self.sleep_ms(wait_ns / 1e6)
-            if message.gate.leave(at_ns, self.now_ns()):
-                return self._client.send_template(message.phone, template, echo.encode(message.log_id, message.attempt))
+            if gate.leave(at_ns, self.now_ns()):
+                return True
+        return False
