@@ -11,12 +11,12 @@ from titanflow.storage.claims import Claim
 from titanflow.storage.counters import heal
 from titanflow.storage.database import Database
 from titanflow.storage.settlements import Settlement, settle
-from titanflow.storage.statuses import Failures, StatusRow
+from titanflow.storage.statuses import Reported, StatusRow
 
 _AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-def _apply(db: Database, *rows: StatusRow) -> list[Failures]:
+def _apply(db: Database, *rows: StatusRow) -> list[Reported]:
     with db.transaction() as transaction:
         return statuses.apply(transaction, rows, node_id=3)
 
@@ -134,7 +134,7 @@ def test_new_failures_are_reported_once(db: Database) -> None:
 
     first, second = _apply(db, failed), _apply(db, failed)
 
-    assert first == [Failures(campaign.id, campaign.number_id, campaign.template_id, 131042, 1)]
+    assert first == [Reported(campaign.id, campaign.number_id, campaign.template_id, 131042, 1)]
     assert second == []
 
 

@@ -13,7 +13,7 @@ class ErrorRule:
     """What one of Meta's error codes means, what follows from it, and what to tell people.
 
     verdict: what a refusal with it means for the message. scope: whom the action hits. pause_s: the first pause,
-    doubled while it goes on up to max_pause_s. breaker: so many in a row pause the campaign (0: never).
+    doubled while it goes on up to max_pause_s. breaker: the action follows only so many in a row (0: each one).
     """
 
     code: int

@@ -145,12 +145,13 @@ _ROWS = (
     _rule(135000, "final", "message", "breaker", "Meta finds the request's parameters wrong", _OUR_DATA, breaker=20),
     _rule(137000, "final", "contact", "none", "The person's identity key has changed", "Nothing."),
     # Ambiguous: the message may have been taken before the failure.
-    _rule(1, "doubt", "number", "none", "Meta had an unknown problem", "Wait for Meta's own report."),
-    _rule(2, "doubt", "number", "pause", "Meta was down or overloaded", "Wait for Meta's own report.", 5, 300),
+    # One of them in thousands is a hiccup; several with no acceptance in between are an outage, so the number waits.
+    _rule(1, "doubt", "number", "pause", "Meta had an unknown problem", "Wait for Meta's own report.", 30, 300, breaker=5),
+    _rule(2, "doubt", "number", "pause", "Meta was down or overloaded", "Wait for Meta's own report.", 5, 300, breaker=3),
     _rule(506, "doubt", "message", "none", "Meta says it is a duplicate", "Wait for Meta's own report."),
-    _rule(131000, "doubt", "number", "none", "Something went wrong at Meta", "Wait for Meta's own report."),
-    _rule(131016, "doubt", "number", "pause", "Meta's service was unavailable", "Wait for Meta's own report.", 5, 300),
-    _rule(133004, "doubt", "number", "pause", "Meta's server was unavailable", "Wait for Meta's own report.", 5, 300),
+    _rule(131000, "doubt", "number", "pause", "Something went wrong at Meta", "Wait for Meta's own report.", 30, 300, breaker=5),
+    _rule(131016, "doubt", "number", "pause", "Meta's service was unavailable", "Wait for Meta's own report.", 5, 300, breaker=3),
+    _rule(133004, "doubt", "number", "pause", "Meta's server was unavailable", "Wait for Meta's own report.", 5, 300, breaker=3),
 )  # fmt: skip
 
 RULES: dict[int, ErrorRule] = {rule.code: rule for rule in _ROWS}

@@ -29,13 +29,16 @@ class StatusRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
-    """Messages that have just failed by Meta's report: how many of one code, campaign, number and template."""
+class Reported:
+    """What Meta has just reported of one campaign, number and template, and of how many messages.
+
+    error_code: they failed with it; None: they were delivered or read.
+    """
 
     campaign_id: int
     number_id: int
     template_id: int
-    error_code: int
+    error_code: int | None
     count: int
 
 
@@ -101,19 +104,21 @@ _APPLY = f"""
         SELECT wamid, status, at, error_code, error_detail FROM update
         WHERE n NOT IN (SELECT n FROM matched) AND n NOT IN (SELECT n FROM earlier)
     ), {EFFECTS}
-    SELECT campaign_id, number_id, template_id, new_code AS error_code, count(*)::integer AS count
+    SELECT campaign_id, number_id, template_id, CASE new_state WHEN 'failed' THEN new_code END AS error_code,
+           count(*)::integer AS count
     FROM changed
-    WHERE new_state = 'failed' AND old_state <> 'failed' AND new_code IS NOT NULL
-    GROUP BY campaign_id, number_id, template_id, new_code
+    WHERE new_state <> old_state
+      AND (new_state IN ('delivered', 'read') OR (new_state = 'failed' AND new_code IS NOT NULL))
+    GROUP BY 1, 2, 3, 4
 """  # noqa: S608  (constants only)
 
 
-def apply(transaction: Connection, statuses: Sequence[StatusRow], *, node_id: int) -> list[Failures]:
+def apply(transaction: Connection, statuses: Sequence[StatusRow], *, node_id: int) -> list[Reported]:
     """Apply a batch of statuses of any order, inside the caller's transaction. Repeating it changes nothing.
 
-    Returns what has newly failed, for the circuit breakers.
+    Returns what it changed, for the circuit breakers.
     """
-    with transaction.cursor(row_factory=class_row(Failures)) as cursor:
+    with transaction.cursor(row_factory=class_row(Reported)) as cursor:
         return cursor.execute(_APPLY, _parameters(statuses, node_id)).fetchall()
 
 
@@ -139,7 +144,7 @@ _UNPARK = """
 """
 
 
-def unpark(transaction: Connection, *, node_id: int, limit: int = 1000) -> list[Failures]:
+def unpark(transaction: Connection, *, node_id: int, limit: int = 1000) -> list[Reported]:
     """Apply parked statuses whose message is known by now, inside the caller's transaction."""
     with transaction.cursor(row_factory=class_row(StatusRow)) as cursor:
         rows = cursor.execute(_UNPARK, {"limit": limit}).fetchall()

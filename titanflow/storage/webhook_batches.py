@@ -22,7 +22,7 @@ from titanflow.domain.webhooks import (
 )
 from titanflow.storage import statuses
 from titanflow.storage.database import Connection, Database
-from titanflow.storage.statuses import Failures, StatusRow
+from titanflow.storage.statuses import Reported, StatusRow
 
 log = structlog.get_logger()
 
@@ -40,8 +40,8 @@ _STOPPED = {
 _BACK = {"APPROVED", "REINSTATED", "UNARCHIVED"}
 
 
-def store(db: Database, batch: WebhookBatch, *, node_id: int) -> list[Failures]:
-    """Write a batch in one commit. Returns what has newly failed. Repeating it changes nothing but the quarantine.
+def store(db: Database, batch: WebhookBatch, *, node_id: int) -> list[Reported]:
+    """Write a batch in one commit. Returns what statuses changed. Repeating it changes nothing but the quarantine.
 
     Raises StorageUnavailable: whether it was written is unknown, and Meta will deliver it again.
     """
@@ -53,23 +53,23 @@ def store(db: Database, batch: WebhookBatch, *, node_id: int) -> list[Failures]:
     return _one_by_one(db, batch, node_id)
 
 
-def _one_by_one(db: Database, batch: WebhookBatch, node_id: int) -> list[Failures]:
-    failures: list[Failures] = []
+def _one_by_one(db: Database, batch: WebhookBatch, node_id: int) -> list[Reported]:
+    reported: list[Reported] = []
     for single in batch.singles():
         try:
             with db.transaction() as transaction:
-                failures += _write(transaction, single, node_id)
+                reported += _write(transaction, single, node_id)
         except psycopg.DataError as error:
             with db.transaction() as transaction:
                 reason = f"refused by the database: {str(error).splitlines()[0]}"
                 _quarantine(transaction, [Quarantined(None, reason, {"update": repr(single)[:20_000]})])
-    return failures
+    return reported
 
 
-def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[Failures]:
-    failures: list[Failures] = []
+def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[Reported]:
+    reported: list[Reported] = []
     if batch.statuses:
-        failures = statuses.apply(transaction, [_row(status) for status in batch.statuses], node_id=node_id)
+        reported = statuses.apply(transaction, [_row(status) for status in batch.statuses], node_id=node_id)
     if batch.messages:
         _inbox(transaction, batch.messages)
     for preference in sorted(batch.preferences, key=lambda one: (one.phone, one.at)):
@@ -80,7 +80,7 @@ def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[F
         _account(transaction, batch.account_events)
     if batch.quarantined:
         _quarantine(transaction, batch.quarantined)
-    return failures
+    return reported
 
 
 def _row(status: StatusUpdate) -> StatusRow:

@@ -18,7 +18,7 @@ from titanflow.domain.webhooks import WebhookBatch, merged
 from titanflow.errors import StorageUnavailable, Unavailable
 from titanflow.meta.error_policy import rule_for
 from titanflow.storage.database import Database
-from titanflow.storage.statuses import Failures
+from titanflow.storage.statuses import Reported
 from titanflow.storage.webhook_batches import store
 from titanflow.supervision import (
     Call,
@@ -119,7 +119,7 @@ class WebhookIngestor(GenServer):
         waiting, batch = self._waiting, merged(self._gathered)
         self._waiting, self._gathered, self._count = [], [], 0
         try:
-            failures = store(self._db, batch, node_id=self._node_id)
+            reported = store(self._db, batch, node_id=self._node_id)
         except StorageUnavailable as error:
             log.warning("webhooks.not_committed", count=len(batch), why=error.why)
             for sender in waiting:
@@ -127,19 +127,25 @@ class WebhookIngestor(GenServer):
             return
         for sender in waiting:
             reply(sender, True)
-        self._follow_up(failures)
+        self._follow_up(reported)
 
-    def _follow_up(self, failures: list[Failures]) -> None:
-        """Most refusals of a person or an account come this way, after the 200: the consequences are the same."""
-        for failure in failures:
-            happened = Happened(
-                rule_for(failure.error_code),
-                failure.campaign_id,
-                failure.number_id,
-                failure.template_id,
-                failure.count,
-            )
+    def _follow_up(self, reported: list[Reported]) -> None:
+        """Most refusals of a person or an account come this way, after the 200: the consequences are the same.
+
+        Webhooks know no order: a batch that reports a success beside failures proves no run of them.
+        """
+        successes = {(one.campaign_id, one.number_id) for one in reported if one.error_code is None}
+        for campaign_id, number_id in successes:
+            self._breakers.success(campaign_id, number_id)
+        for one in reported:
+            if one.error_code is None:
+                continue
+            rule = rule_for(one.error_code)
+            in_a_row = 1
+            if (one.campaign_id, one.number_id) not in successes:
+                in_a_row = self._breakers.failure(one.campaign_id, one.number_id, rule, one.count)
+            happened = Happened(rule, one.campaign_id, one.number_id, one.template_id, one.count, in_a_row)
             try:
-                consequences.apply(self._db, self._breakers, happened, nudge=nudge)
+                consequences.apply(self._db, happened, nudge=nudge)
             except StorageUnavailable as error:
-                log.error("consequence.not_applied", error_code=failure.error_code, why=error.why)
+                log.error("consequence.not_applied", error_code=one.error_code, why=error.why)

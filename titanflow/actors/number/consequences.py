@@ -22,36 +22,44 @@ _LASTING_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """So many messages of one campaign, number and template met a rule."""
+    """So many messages of one campaign, number and template met a rule. in_a_row: the longest run without a success."""
 
     rule: ErrorRule
     campaign_id: int
     number_id: int
     template_id: int
     count: int
+    in_a_row: int
 
 
 class Breakers:
-    """Counts failures of one code in a row, per campaign. A success starts anew."""
+    """Counts failures in a row: of one code per campaign, of doubtful answers per number. A success starts anew."""
 
     def __init__(self) -> None:
-        self._in_a_row: dict[int, tuple[int, int]] = {}
+        self._refused: dict[int, tuple[int, int]] = {}  # campaign -> code, how many in a row
+        self._doubtful: dict[int, int] = {}  # number -> how many in a row, whatever the code
 
-    def success(self, campaign_id: int) -> None:
-        """A message of the campaign was accepted."""
-        self._in_a_row.pop(campaign_id, None)
+    def success(self, campaign_id: int, number_id: int) -> None:
+        """A message was accepted."""
+        self._refused.pop(campaign_id, None)
+        self._doubtful.pop(number_id, None)
 
-    def trips(self, campaign_id: int, rule: ErrorRule, count: int) -> bool:
-        """Count failures; return True once they are more than the rule bears."""
-        code, before = self._in_a_row.get(campaign_id, (rule.code, 0))
+    def failure(self, campaign_id: int, number_id: int, rule: ErrorRule, count: int = 1) -> int:
+        """Count failures; return how many there are in a row now."""
+        if rule.verdict == "doubt":
+            total = self._doubtful[number_id] = self._doubtful.get(number_id, 0) + count
+            return total
+        code, before = self._refused.get(campaign_id, (rule.code, 0))
         total = count + (before if code == rule.code else 0)
-        self._in_a_row[campaign_id] = (rule.code, total)
-        return 0 < rule.breaker <= total
+        self._refused[campaign_id] = (rule.code, total)
+        return total
 
 
-def apply(db: Database, breakers: Breakers, happened: Happened, *, nudge: Callable[[], None]) -> None:
+def apply(db: Database, happened: Happened, *, nudge: Callable[[], None]) -> None:
     """Carry out what a rule asks for. nudge: called when the desired state has changed. Raises StorageUnavailable."""
     rule, number_id = happened.rule, happened.number_id
+    if happened.in_a_row < rule.breaker:  # a single one means little: it may be the person, or Meta's hiccup
+        return
     reason = f"{rule.sentence} (code {rule.code}). {rule.fix}"
     match rule.action:
         case "slow_down":
@@ -72,7 +80,7 @@ def apply(db: Database, breakers: Breakers, happened: Happened, *, nudge: Callab
         case "next_template":
             desired.stop_template(db, happened.template_id, status="DISABLED" if rule.code == 132016 else "PAUSED")
             log.warning("template.stopped", template_id=happened.template_id, error_code=rule.code)
-        case "breaker" if breakers.trips(happened.campaign_id, rule, happened.count):
+        case "breaker":
             with db.connection() as connection:
                 desired.pause_campaigns(connection, [happened.campaign_id], by="engine", reason=reason)
             log.error("campaign.paused", campaign_id=happened.campaign_id, error_code=rule.code)

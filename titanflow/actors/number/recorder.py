@@ -100,17 +100,22 @@ class Recorder(GenServer):
 
     def _follow_up(self, batch: list[Delivered]) -> None:
         met: Counter[tuple[ErrorRule, int, int]] = Counter()
+        longest: dict[tuple[ErrorRule, int, int], int] = {}
         for one in batch:
             match one.outcome:
                 case Accepted():
-                    self._breakers.success(one.campaign_id)
+                    self._breakers.success(one.campaign_id, self._number_id)
                 case Rejected(rule) | Uncertain(_, ErrorRule() as rule):
-                    met[rule, one.campaign_id, one.template_id] += 1
+                    key = (rule, one.campaign_id, one.template_id)
+                    met[key] += 1
+                    in_a_row = self._breakers.failure(one.campaign_id, self._number_id, rule)
+                    longest[key] = max(longest.get(key, 0), in_a_row)
                 case Uncertain():
                     pass
-        for (rule, campaign_id, template_id), count in met.items():
-            happened = Happened(rule, campaign_id, self._number_id, template_id, count)
-            consequences.apply(self._db, self._breakers, happened, nudge=self._nudge)
+        for key, count in met.items():
+            rule, campaign_id, template_id = key
+            happened = Happened(rule, campaign_id, self._number_id, template_id, count, longest[key])
+            consequences.apply(self._db, happened, nudge=self._nudge)
 
 
 def _settlement(one: Delivered) -> Settlement:
