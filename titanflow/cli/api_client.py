@@ -29,6 +29,10 @@ class ApiClient:
         data = json.dumps(body).encode() if body is not None else b""
         return self._call("POST", path, data, {"Content-Type": "application/json"})
 
+    def patch(self, path: str, body: Any) -> Any:
+        """PATCH with a JSON body."""
+        return self._call("PATCH", path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
     def upload(self, path: str, file: Path) -> Any:
         """POST a file as CSV."""
         with file.open("rb") as data:

@@ -14,8 +14,11 @@ _FORMATS = ["+{}", "00{}", "+{} ", "'+{}", "+{:.2}-{}", "{}"]
 _BAD = ["", "n/a", "12345", "4.91510000000E+11", "+49", "call me", "+999123456789"]
 
 
-def generate(path: Path, rows: int, seed: int = 7) -> None:
-    """Write a CSV of `rows` rows: some 3 % unusable phones, some 4 % duplicates in another notation."""
+def generate(path: Path, rows: int, seed: int = 7, *, first: int = 0) -> None:
+    """Write a CSV of `rows` rows: some 3 % unusable phones, some 4 % duplicates in another notation.
+
+    first: the number of the first person, 0 to 999,999; lists whose ranges don't meet share nobody.
+    """
     rng = random.Random(seed)  # noqa: S311  (examples, no secret)
     known: list[str] = []
     with path.open("w", encoding="utf-8-sig", newline="") as file:
@@ -28,9 +31,9 @@ def generate(path: Path, rows: int, seed: int = 7) -> None:
             elif draw < 0.07 and known:
                 phone = _written(rng, rng.choice(known))
             else:
-                known.append(_number(rng, n))
+                known.append(_number(rng, first + n))
                 phone = _written(rng, known[-1])
-            writer.writerow([phone, rng.choice(_FIRST), rng.choice(_LAST), rng.choice(_CITIES), f"C{n:06d}"])
+            writer.writerow([phone, rng.choice(_FIRST), rng.choice(_LAST), rng.choice(_CITIES), f"C{first + n:06d}"])
 
 
 def _number(rng: random.Random, n: int) -> str:

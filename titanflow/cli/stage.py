@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -24,7 +26,10 @@ _STOP_S = 60.0
 
 @dataclass
 class Stage:
-    """Real processes on this machine. Call `stop` at the end, whatever happened."""
+    """Real processes on this machine. Call `stop` at the end, whatever happened.
+
+    source: the folder whose code the server runs. environment: what the server gets beside its settings.
+    """
 
     data_dir: Path
     profile: str = "clean"
@@ -32,6 +37,8 @@ class Stage:
     speed: float = 4.0
     port: int = 0
     seed: int = 1
+    source: Path = field(default_factory=lambda: Path(__file__).resolve().parents[2])
+    environment: dict[str, str] = field(default_factory=dict)
     pin: str = field(default_factory=lambda: f"{secrets.randbelow(10**6):06d}-{secrets.token_hex(2)}")
 
     def __post_init__(self) -> None:
@@ -64,7 +71,7 @@ class Stage:
         self.meta = ApiClient(f"http://127.0.0.1:{self.sandbox_port}", "sandbox")
 
     def start_sandbox(self) -> None:
-        """Start the fake Meta."""
+        """Start the fake Meta, with an empty ledger."""
         arguments = {
             "--port": self.sandbox_port,
             "--webhook-url": f"{self.address}/api/webhooks/whatsapp",
@@ -81,6 +88,13 @@ class Stage:
             stderr=subprocess.STDOUT,
         )
 
+    def stop_sandbox(self) -> None:
+        """End the fake Meta; what it remembers is gone."""
+        if self._sandbox is not None:
+            self._sandbox.terminate()
+            self._sandbox.wait(timeout=10)
+            self._sandbox = None
+
     def start_server(self) -> None:
         """Start the server and wait until it is ready."""
         environment = {
@@ -95,9 +109,12 @@ class Stage:
             "BIND": f"127.0.0.1:{self.port}",
             "DATA_DIR": str(self.data_dir.resolve()),
             "LOG_FORMAT": "json",
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.source), os.environ.get("PYTHONPATH", "")])),
+            **self.environment,
         }
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", str(gunicorn_config())],
+            [sys.executable, "-m", "gunicorn", "-c", str(self.source / "gunicorn.conf.py")],
+            cwd=self.source,
             env=environment,
             stdout=(self.data_dir / "server.log").open("ab"),
             stderr=subprocess.STDOUT,
@@ -113,6 +130,19 @@ class Stage:
             time.sleep(0.05)
         log = (self.data_dir / "server.log").read_text(errors="replace").strip().splitlines()
         raise Unavailable("The server did not start", why=log[-1] if log else "it said nothing")
+
+    def freeze_server(self) -> Callable[[], None]:
+        """Stop the server's processes in mid-air (SIGSTOP). Returns what lets these very processes go on."""
+        group = self._server.pid if self._server is not None else 0
+        if group:
+            os.killpg(group, signal.SIGSTOP)
+
+        def thaw() -> None:
+            if group:
+                with suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGCONT)
+
+        return thaw
 
     def kill_server(self) -> None:
         """kill -9 the server: master and workers at once."""
@@ -158,12 +188,11 @@ class Stage:
         try:
             self.stop_server()
         finally:
-            if self._sandbox is not None:
-                self._sandbox.terminate()
-                self._sandbox.wait(timeout=10)
-                self._sandbox = None
-            if hasattr(self, "servers"):
-                self.servers.stop()
+            try:
+                self.stop_sandbox()
+            finally:
+                if hasattr(self, "servers"):
+                    self.servers.stop()
 
 
 def gunicorn_config() -> Path:

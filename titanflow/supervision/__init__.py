@@ -44,7 +44,7 @@ from titanflow.supervision.gen_server import (
     start_link,
 )
 from titanflow.supervision.messages import Call, Cast, Down, ExitSignal, MonitorRef, TaskReply, Timeout
-from titanflow.supervision.observe import ProcessInfo, observe
+from titanflow.supervision.observe import ProcessInfo, observe, process_of
 from titanflow.supervision.partition_supervisor import PartitionSupervisor, partition_of
 from titanflow.supervision.patch import patch_everything
 from titanflow.supervision.process import Pid
@@ -170,6 +170,7 @@ __all__ = [
     "observe",
     "partition_of",
     "patch_everything",
+    "process_of",
     "remove_listener",
     "reply",
     "restart_child",

@@ -16,7 +16,7 @@ from titanflow.supervision.dynamic_supervisor import DynamicSupervisor
 from titanflow.supervision.events import Obituary, graveyard
 from titanflow.supervision.gen_server import GenServer, ServerProcess
 from titanflow.supervision.pretty import pretty_fields
-from titanflow.supervision.process import Process, processes
+from titanflow.supervision.process import Pid, Process, processes
 from titanflow.supervision.registry import whereis
 from titanflow.supervision.supervisor import Supervisor
 
@@ -84,6 +84,12 @@ def observe(root: Server | None = None) -> ProcessInfo | None:
     info = _describe(top, None, below)
     info.graves = list(graveyard)
     return info
+
+
+def process_of(number: int) -> Pid | None:
+    """The living process of a number, as `observe` shows it; None if it has ended. Numbers are never reused."""
+    process = processes.get(number)
+    return None if process is None else process.pid
 
 
 def _describe(process: Process, child_id: str | None, below: dict[int, list[Process]]) -> ProcessInfo:

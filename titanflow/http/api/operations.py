@@ -1,14 +1,17 @@
 """/supervision, /nodes, /tokens: for operators."""
 
 import falcon
+import structlog
 from pydantic import Field
 
-from titanflow.errors import NotFound
+from titanflow.errors import Conflict, NotFound
 from titanflow.http.bodies import Body, read_json
 from titanflow.http.context import Context
 from titanflow.services import tokens as service
 from titanflow.storage import reports, tokens
-from titanflow.supervision import observe
+from titanflow.supervision import KILL, ProcessInfo, exit_process, observe, process_of
+
+log = structlog.get_logger()
 
 
 class Supervision:
@@ -23,6 +26,38 @@ class Supervision:
         """Answer the tree as it is now."""
         tree = observe(self._context.root)
         response.media = tree.as_dict() if tree else None
+
+
+class RestartProcess:
+    """Let one process of this node crash, so that its supervisor starts it anew."""
+
+    scopes = {"POST": "admin"}
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, pid: int) -> None:
+        """Kill it as a crash would. 404 process_not_found once it is gone, 409 not_restartable if nobody would."""
+        tree = observe(self._context.root)
+        found = _below(tree, pid) if tree else None
+        process = process_of(pid)
+        if found is None or process is None:
+            raise NotFound(f"There is no process {pid}", fix="See /supervision.", code="process_not_found")
+        parent, info = found
+        if parent is None or parent.kind == "TaskSupervisor":
+            raise Conflict(f"Nobody would start process {pid} again", code="not_restartable", kind=info.kind)
+        log.warning("actor.restart_asked", actor=info.kind, pid=pid, name=info.name, by=request.context.who)
+        exit_process(process, KILL)
+        response.status = 202
+        response.media = {"pid": pid, "kind": info.kind, "name": info.name}
+
+
+def _below(
+    info: ProcessInfo, pid: int, parent: ProcessInfo | None = None
+) -> tuple[ProcessInfo | None, ProcessInfo] | None:
+    if info.pid == pid:
+        return parent, info
+    return next((found for child in info.children if (found := _below(child, pid, info))), None)
 
 
 class Nodes:
@@ -83,6 +118,7 @@ class Token:
 
 ROUTES = [
     ("/supervision", Supervision),
+    ("/supervision/{pid:int}/restart", RestartProcess),
     ("/nodes", Nodes),
     ("/tokens", Tokens),
     ("/tokens/{token_id:int}", Token),
