@@ -8,6 +8,7 @@ from aiohttp import web
 
 from titanflow.sandbox.graph import Meta, Number, answer
 from titanflow.sandbox.profiles import PROFILES
+from titanflow.sandbox.rules import BadRule, rule_of
 
 
 def control_routes(meta: Meta) -> list[web.RouteDef]:
@@ -41,6 +42,20 @@ def control_routes(meta: Meta) -> list[web.RouteDef]:
             return answer({"error": f"unknown profile {name}; known: {', '.join(PROFILES)}"}, 422)
         meta.use(name)
         return answer({"profile": name})
+
+    async def add_rule(request: web.Request) -> web.StreamResponse:
+        try:
+            rule = rule_of(orjson.loads(await request.read()))
+        except BadRule as error:
+            return answer({"error": str(error)}, 422)
+        return answer(meta.rules.add(rule).as_json(), 201)
+
+    async def list_rules(_: web.Request) -> web.StreamResponse:
+        return answer({"rules": meta.rules.listed()})
+
+    async def remove_rules(request: web.Request) -> web.StreamResponse:
+        rule_id = request.match_info.get("id")
+        return answer({"removed": meta.rules.remove(None if rule_id is None else int(rule_id))})
 
     async def inject(request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
@@ -89,6 +104,10 @@ def control_routes(meta: Meta) -> list[web.RouteDef]:
         web.post("/_sandbox/tokens", add_token),
         web.post("/_sandbox/templates", set_template),
         web.post("/_sandbox/profile", use_profile),
+        web.post("/_sandbox/rules", add_rule),
+        web.get("/_sandbox/rules", list_rules),
+        web.delete("/_sandbox/rules", remove_rules),
+        web.delete(r"/_sandbox/rules/{id:\d+}", remove_rules),
         web.post("/_sandbox/inject", inject),
         web.post("/_sandbox/webhooks", pause),
         web.get("/_sandbox/summary", summary),

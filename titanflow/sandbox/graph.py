@@ -4,20 +4,23 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from titanflow.sandbox.errors import Refusal
 from titanflow.sandbox.ledger import Accepted, Ledger
 from titanflow.sandbox.profiles import PROFILES, Profile
+from titanflow.sandbox.rules import Rule, Rules
 from titanflow.sandbox.users import user_of
-from titanflow.sandbox.validation import Refusal, Template, check_message
+from titanflow.sandbox.validation import Template, check_message
 from titanflow.sandbox.webhooks import Webhooks
 
 _THROTTLE_PHASE_S = 10.0
 _SLOW_S = 35.0
+_HANG_S = 300.0
 
 _BUTTON_URL = "https://shop.example.com/{{1}}"
 TEMPLATES: list[dict[str, Any]] = [
@@ -81,6 +84,7 @@ class Meta:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311  (a simulation, no secret)
+        self.rules = Rules(self.seed)
         self.fired: set[int] = set()
         self.pairs: set[str] = set()
         self._wamids = 0
@@ -143,16 +147,7 @@ def answer(data: object, status: int = 200) -> web.Response:
 
 def refusal(error: Refusal) -> web.Response:
     """A Graph error."""
-    body: dict[str, Any] = {
-        "message": f"(#{error.code}) {error.details}",
-        "type": "OAuthException",
-        "code": error.code,
-        "error_data": {"messaging_product": "whatsapp", "details": error.details},
-        "fbtrace_id": "AsandboxTrace",
-    }
-    if error.subcode is not None:
-        body["error_subcode"] = error.subcode
-    return answer({"error": body}, error.status)
+    return web.Response(body=error.body(), status=error.status, headers=error.headers, content_type="application/json")
 
 
 def messages_handler(meta: Meta) -> Handler:
@@ -171,20 +166,29 @@ def messages_handler(meta: Meta) -> Handler:
             except orjson.JSONDecodeError:
                 raise Refusal(100, "The body is not valid JSON") from None
             to, template = check_message(body, meta.templates_of(number.waba_id))
+            echo = body.get("biz_opaque_callback_data", "")
+            about = {"number": number_id, "waba": number.waba_id, "template": template, "to": to, "echo": echo}
+            rule = meta.rules.fired("answer", **about)
+            if rule is not None:
+                raise rule.refusal(number.waba_id)
             _throttle(meta, number, to, in_window, at)
         except Refusal as error:
             meta.ledger.refused[error.code] += 1
             await asyncio.sleep(meta.latency_s)
             return refusal(error)
-        kind = meta.doubt()
+        rule = meta.rules.fired("doubt", **about)
+        kind = meta.doubt() if rule is None else rule.kind
         if kind is not None:
             meta.ledger.faults[kind] += 1
+        wait_s = _wait_s(meta, kind, rule)
         if kind is not None and kind.endswith("_before"):
-            await asyncio.sleep(meta.latency_s)
-            return _doubtful(request, kind, b"")
-        echo = body.get("biz_opaque_callback_data", "")
+            await asyncio.sleep(wait_s)
+            return await _doubtful(request, kind, b"")
         wamid = meta.next_wamid()
         user = user_of(to, meta.seed, meta.profile)
+        failing = meta.rules.fired("status", **about)
+        if failing is not None:
+            user = replace(user, failure=failing.code)
         meta.ledger.accept(Accepted(at, number_id, to, template, echo, wamid, kind is None))
         meta.webhooks.life_of(number.waba_id, number.metadata, wamid, user, echo, time.time())
         accepted = orjson.dumps(
@@ -194,9 +198,9 @@ def messages_handler(meta: Meta) -> Handler:
                 "messages": [{"id": wamid, "message_status": "accepted"}],
             }
         )
-        await asyncio.sleep(_SLOW_S if kind == "slow_after" else meta.latency_s)
+        await asyncio.sleep(wait_s)
         if kind is not None:
-            return _doubtful(request, kind, accepted)
+            return await _doubtful(request, kind, accepted)
         return web.Response(body=accepted, content_type="application/json")
 
     return post
@@ -222,26 +226,63 @@ def _throttle(meta: Meta, number: Number, to: str, in_window: int, at: float) ->
             raise Refusal(code, "Refused by the fault profile")
 
 
-def _doubtful(request: web.Request, kind: str, accepted: bytes) -> web.StreamResponse:
-    """Answer in a way that proves nothing."""
+def _wait_s(meta: Meta, kind: str | None, rule: Rule | None) -> float:
+    if rule is not None and rule.delay_s is not None:
+        return rule.delay_s
+    if kind is not None and kind.startswith("hang_"):
+        return _HANG_S
+    return _SLOW_S if kind is not None and kind.startswith("slow_") else meta.latency_s
+
+
+async def _doubtful(request: web.Request, kind: str, accepted: bytes) -> web.StreamResponse:
+    """Answer in a way that proves nothing, or that merely looks odd."""
     what = kind.rpartition("_")[0]
+    transport = request.transport
     if what.startswith("code_"):
-        code = int(what.removeprefix("code_"))
-        status = {1: 400, 2: 503, 131000: 500, 131016: 503}[code]
-        return refusal(Refusal(code, "Something went wrong", status=status))
-    if what == "reset" and request.transport is not None:
-        request.transport.abort()
-        return web.Response()
-    if what == "cut" and request.transport is not None:
+        return refusal(Refusal(int(what.removeprefix("code_")), "Something went wrong"))
+    if what == "cut" and accepted and transport is not None:
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(accepted)}\r\n\r\n"
-        request.transport.write(head.encode() + accepted[: len(accepted) // 2])
-        request.transport.close()
+        transport.write(head.encode() + accepted[: len(accepted) // 2])
+        transport.close()
+        return web.Response()
+    if what in ("reset", "hang", "cut") and transport is not None:
+        transport.abort()
+        return web.Response()
+    if what == "close" and transport is not None:
+        transport.close()
         return web.Response()
     if what == "malformed":
         return web.Response(body=b'{"messages": [{"id', content_type="application/json")
-    if what == "html":
-        return web.Response(body=b"<html>Bad Gateway</html>", status=502, content_type="text/html")
-    return web.Response(body=b"" if what == "empty" else accepted, content_type="application/json")
+    if what == "empty":
+        return web.Response(body=b"", content_type="application/json")
+    if what == "no_messages":
+        return web.Response(body=b'{"messaging_product": "whatsapp"}', content_type="application/json")
+    if what.startswith("html"):
+        status = int(what.partition("_")[2] or 502)
+        return web.Response(body=b"<html>Bad Gateway</html>", status=status, content_type="text/html")
+    if what == "redirect":
+        return web.Response(body=b"<html>Moved</html>", status=302, headers={"Location": "/login"})
+    if what == "slow" and not accepted:
+        return refusal(Refusal(131016))
+    return await _odd(request, what, accepted)
+
+
+async def _odd(request: web.Request, what: str, accepted: bytes) -> web.StreamResponse:
+    response = web.Response(body=accepted, content_type="text/html" if what == "text_type" else "application/json")
+    if what == "gzip":
+        response.enable_compression(web.ContentCoding.gzip)
+    elif what == "extra_fields":
+        response.body = orjson.dumps({**orjson.loads(accepted), "new": {"nested": [1, None]}, "warning": "\u00e9"})
+    elif what == "close_after_answer":
+        response.force_close()
+    elif what == "chunked":
+        streamed = web.StreamResponse(headers={"Content-Type": "application/json"})
+        streamed.enable_chunked_encoding()
+        await streamed.prepare(request)
+        for start in range(0, len(accepted), 40):
+            await streamed.write(accepted[start : start + 40])
+        return streamed
+    return response
 
 
 def management_routes(meta: Meta) -> list[web.RouteDef]:
@@ -251,6 +292,11 @@ def management_routes(meta: Meta) -> list[web.RouteDef]:
         async def run(request: web.Request) -> web.StreamResponse:
             try:
                 meta.check_token(request)
+                rule = meta.rules.fired("management", path=request.path)
+                if rule is not None:
+                    return (
+                        web.Response(status=rule.http_status or 500) if rule.code is None else refusal(rule.refusal(""))
+                    )
                 return await handler(request)
             except Refusal as error:
                 return refusal(error)

@@ -5,17 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from titanflow.sandbox.errors import Refusal
+
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _TO = re.compile(r"\+?[\d\s()\-]{6,20}")
 _BAD_TEXT = re.compile(r"[\n\t]| {5,}")
-
-
-class Refusal(Exception):
-    """A well-formed Graph error."""
-
-    def __init__(self, code: int, details: str, *, status: int = 400, subcode: int | None = None) -> None:
-        super().__init__(details)
-        self.code, self.details, self.status, self.subcode = code, details, status, subcode
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from titanflow.sandbox.errors import as_webhook
 from titanflow.sandbox.profiles import Profile
 from titanflow.sandbox.users import User
 
@@ -185,17 +186,8 @@ def _status_value(
     if status in ("sent", "delivered"):
         one["pricing"] = {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "marketing"}
     if status == "failed" and to is not None:
-        title = _TITLES.get(to.failure or 0, "Message undeliverable")
-        details = {"details": title + "."}
-        one["errors"] = [{"code": to.failure, "title": title, "message": title, "error_data": details}]
+        one["errors"] = [as_webhook(131026 if to.failure is None else to.failure)]
     return {"messaging_product": "whatsapp", "metadata": number, "statuses": [one]}
-
-
-_TITLES = {
-    131026: "Message undeliverable",
-    131049: "This message was not delivered to maintain healthy ecosystem engagement.",
-    131050: "User has stopped marketing messages",
-}
 
 
 def _envelope(batch: list[tuple[str, str, dict[str, Any]]], noise: list[Any]) -> bytes:
