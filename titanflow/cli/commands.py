@@ -15,10 +15,9 @@ import click
 from titanflow import __version__, embedded
 from titanflow import settings as settings_module
 from titanflow.cli import demo as demo_run
-from titanflow.cli import server
+from titanflow.cli import error_table, server
 from titanflow.cli.api_client import ApiClient
 from titanflow.http.api.campaigns import export_lines
-from titanflow.meta.error_policy import RULES
 from titanflow.services import campaigns, tokens
 from titanflow.settings import Settings
 from titanflow.storage import campaigns as campaign_rows
@@ -209,18 +208,15 @@ def audit(campaign_id: int | None, json_out: bool) -> None:
 
 @root.command()
 @click.option("--errors", is_flag=True, help="Print what each of Meta's error codes means here.")
+@click.option("--markdown", is_flag=True, help="With --errors: as docs/errors.md has it.")
 @as_json
-def doctor(errors: bool, json_out: bool) -> None:
+def doctor(errors: bool, markdown: bool, json_out: bool) -> None:
     """Check the set-up and say how to mend it."""
     if errors:
-        _print(
-            [
-                {"code": rule.code, "verdict": rule.verdict, "scope": rule.scope, "action": rule.action,
-                 "sentence": rule.sentence, "fix": rule.fix}
-                for rule in RULES.values()
-            ],
-            json_out,
-        )  # fmt: skip
+        if json_out:
+            _print(error_table.rows(), json_out)
+        else:
+            click.echo(error_table.markdown() if markdown else error_table.text(), nl=not markdown)
         return
     settings = _settings()
     settings.require_server()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Scope = Literal["message", "contact", "template", "number", "account", "app", "campaign"]
+Scope = Literal["message", "contact", "template", "campaign", "number", "account", "app"]
 Verdict = Literal["final", "again", "doubt"]
 Action = Literal["none", "slow_down", "pause", "block", "next_template", "suppress", "opt_out", "breaker"]
 
@@ -12,8 +12,10 @@ Action = Literal["none", "slow_down", "pause", "block", "next_template", "suppre
 class ErrorRule:
     """What one of Meta's error codes means, what follows from it, and what to tell people.
 
-    verdict: what a refusal with it means for the message. scope: whom the action hits. pause_s: the first pause,
-    doubled while it goes on up to max_pause_s. breaker: the action follows only so many in a row (0: each one).
+    verdict: what a refusal with it means for the message. scope: whom the action hits. pause_s: the first pause (of
+    a contact: how long it is suppressed), doubled while it goes on up to max_pause_s. breaker: the action follows only
+    so many in a row (0: each one). recover_s: the numbers in scope are halved in rate too, and would need so long from
+    nothing back to their allowance (0: the rate stays). alarm: raised at the first one, whatever the action.
     """
 
     code: int
@@ -25,6 +27,13 @@ class ErrorRule:
     pause_s: float = 0.0
     max_pause_s: float = 0.0
     breaker: int = 0
+    recover_s: float = 0.0
+    alarm: bool = False
+
+    @property
+    def reason(self) -> str:
+        """What a stopped number or campaign shows: the sentence, the code, what to do."""
+        return f"{self.sentence} (code {self.code}). {self.fix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Meta surely did not take it, or no byte of it left. rule.verdict says if it may be sent again."""
+    """Meta surely did not take it, or no byte of it left. rule.verdict says if it may be sent again.
+
+    retry_after_s: how long Meta itself says to wait; it takes the place of the rule's pause.
+    """
 
     rule: ErrorRule
     detail: str
