@@ -45,7 +45,9 @@ _CONTENDER_NS = 300_000_000
 _THROTTLE_HOLD_NS = 1_000_000_000
 _SLOWEST_SHARE = 1 / 64
 _RECOVER_EVERY_MS = 1_000
-_RECOVER_SHARE = 1 / 30
+_RECOVER_SHARE = 1 / 20
+# A throttle this soon after the last hold is the same trouble going on: the next hold is longer.
+_GOES_ON_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +282,7 @@ class RateLimiter(GenServer):
         now_ns = self.now_ns()
         if now_ns < self._held_until_ns:
             return
-        self._throttles += 1
+        self._throttles = self._throttles + 1 if now_ns < self._held_until_ns + _GOES_ON_NS else 1
         self._set_mps(max(self._max_mps * _SLOWEST_SHARE, self._mps / 2))
         hold_ns = min(_THROTTLE_HOLD_NS * 2 ** min(self._throttles - 1, 6), 60 * gcra.SECOND_NS)
         self._hold(hold_ns, f"Meta throttled this number (code {error_code})")
@@ -290,7 +292,7 @@ class RateLimiter(GenServer):
         until_ns = self.now_ns() + hold_ns
         if until_ns > self._held_until_ns:
             self._held_until_ns, self._held_reason = until_ns, reason
-            self._gate.plan = gcra.hold_until(self._gate.plan, until_ns)
+            self._gate.hold(until_ns)
 
     def _set_mps(self, mps: float) -> None:
         self._mps = mps
