@@ -9,6 +9,7 @@ from titanflow.actors.node.doubt_resolver import DoubtResolver
 from titanflow.actors.node.importer import Importer
 from titanflow.actors.node.node import Node
 from titanflow.actors.node.nudge_listener import NudgeListener
+from titanflow.actors.node.portfolio_keeper import PortfolioKeeper
 from titanflow.actors.node.reconciler import MetaAccess, Reconciler
 from titanflow.actors.node.webhook_ingestor import PARTITIONS, WebhookIngestor
 from titanflow.domain.vault import Vault
@@ -77,6 +78,7 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
         ChildSpec("reconciler", partial(Reconciler, db, fast_copy, vault, meta), name=via("reconciler")),
         ChildSpec("nudge_listener", partial(NudgeListener, fast_copy)),
         ChildSpec("doubt_resolver", partial(DoubtResolver, db)),
+        ChildSpec("portfolio_keeper", partial(PortfolioKeeper, db)),
         ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
     ]
     return Supervisor(

@@ -1,10 +1,11 @@
 """Claims: taking contacts for sending, durably, before any byte leaves. The fence against sending twice.
 
 One statement, one commit. It holds a share lock on the number's lease and on the campaign: a take-over, a pause or
-a cancellation waits for a claim under way, and no claim follows one.
+a cancellation waits for a claim under way, and no claim follows one. A number whose portfolio has a messaging limit
+claims by storage/budget_claims.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg.rows import class_row
@@ -26,7 +27,10 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One contact of the batch. log_id None: not taken, because the person is suppressed for `suppressed`."""
+    """One contact of the batch. log_id None: not taken, because the person is suppressed for `suppressed`.
+
+    Both None: the portfolio has no place left for the person (storage/budget_claims only).
+    """
 
     contact_id: int
     log_id: int | None
@@ -34,7 +38,7 @@ class Claim:
     suppressed: str | None
 
 
-_GUARD = """
+GUARD = """
     lease AS MATERIALIZED (
         SELECT 1 FROM leases
         WHERE kind = 'number' AND resource_id = %(number_id)s AND epoch = %(epoch)s
@@ -46,22 +50,26 @@ _GUARD = """
         FOR SHARE
     )"""
 
-_CLAIM = f"""
-    WITH {_GUARD}, candidate AS MATERIALIZED (
-        SELECT contact.id, suppression.reason AS suppressed
+# Either statement is a candidate, then a CTE `taken` that says which of them may be claimed, then the claim itself.
+CANDIDATE = f"""
+    WITH {GUARD}, candidate AS MATERIALIZED (
+        SELECT contact.id, contact.phone, suppression.reason AS suppressed
         FROM campaign
         JOIN contacts AS contact ON contact.campaign_id = campaign.id
         LEFT JOIN suppressions AS suppression
             ON suppression.phone = contact.phone
             AND (suppression.expires_at IS NULL OR suppression.expires_at > now())
         WHERE contact.id = ANY(%(contact_ids)s) AND contact.excluded_reason IS NULL
-    ), claimed AS (
+    )"""  # noqa: S608  (constants only)
+
+CLAIMED = """
+    claimed AS (
         -- ON CONFLICT is the fence: a contact taken elsewhere is skipped, it is no error.
         INSERT INTO message_logs
             (campaign_id, contact_id, number_id, template_id, incarnation, state, due_at)
         SELECT %(campaign_id)s, id, %(number_id)s, %(template_id)s, %(epoch)s, 'claimed',
                now() + make_interval(secs => %(in_doubt_after_s)s)
-        FROM candidate WHERE suppressed IS NULL ORDER BY id
+        FROM taken ORDER BY id
         ON CONFLICT (campaign_id, contact_id) DO NOTHING
         RETURNING id, contact_id
     ), counted AS (
@@ -69,15 +77,17 @@ _CLAIM = f"""
         SELECT %(campaign_id)s, %(node_id)s, -count(*), count(*) FROM claimed HAVING count(*) > 0
         ON CONFLICT (campaign_id, node_id) DO UPDATE
         SET pending = counter.pending + EXCLUDED.pending, claimed = counter.claimed + EXCLUDED.claimed
-    )
+    )"""
+
+RESULT = """
     SELECT contact_id, id AS log_id, 1 AS attempt, NULL AS suppressed FROM claimed
     UNION ALL
     SELECT id, NULL, 1, suppressed FROM candidate WHERE suppressed IS NOT NULL
-"""  # noqa: S608  (constants only)
+"""
 
-_CLAIM_AGAIN = f"""
-    WITH {_GUARD}, candidate AS MATERIALIZED (
-        SELECT message.id, suppression.reason AS suppressed
+CANDIDATE_AGAIN = f"""
+    WITH {GUARD}, candidate AS MATERIALIZED (
+        SELECT message.id, message.contact_id, contact.phone, suppression.reason AS suppressed
         FROM campaign
         JOIN message_logs AS message ON message.campaign_id = campaign.id
         JOIN contacts AS contact ON contact.id = message.contact_id
@@ -88,33 +98,39 @@ _CLAIM_AGAIN = f"""
           AND message.state = 'retrying' AND message.due_at <= now()
         ORDER BY message.id
         FOR UPDATE OF message SKIP LOCKED
-    ), kept AS (
+    )"""  # noqa: S608  (constants only)
+
+CLAIMED_AGAIN = """
+    kept AS (
         INSERT INTO message_attempts
             (log_id, attempt, number_id, template_id, state, error_code, error_detail, wamid, claimed_at)
         SELECT message.id, message.attempt, message.number_id, message.template_id, message.state,
                message.error_code, message.error_detail, message.wamid, message.claimed_at
-        FROM message_logs AS message JOIN candidate ON candidate.id = message.id
-        WHERE candidate.suppressed IS NULL
+        FROM message_logs AS message JOIN taken ON taken.id = message.id
     ), claimed AS (
         UPDATE message_logs AS message
         SET state = 'claimed', attempt = message.attempt + 1, number_id = %(number_id)s,
             template_id = %(template_id)s, incarnation = %(epoch)s, claimed_at = now(),
             due_at = now() + make_interval(secs => %(in_doubt_after_s)s),
             error_code = NULL, error_detail = NULL, wamid = NULL
-        FROM candidate
-        WHERE message.id = candidate.id AND candidate.suppressed IS NULL
+        FROM taken WHERE message.id = taken.id
         RETURNING message.id, message.contact_id, message.attempt
     ), counted AS (
         INSERT INTO campaign_counters AS counter (campaign_id, node_id, retrying, claimed)
         SELECT %(campaign_id)s, %(node_id)s, -count(*), count(*) FROM claimed HAVING count(*) > 0
         ON CONFLICT (campaign_id, node_id) DO UPDATE
         SET retrying = counter.retrying + EXCLUDED.retrying, claimed = counter.claimed + EXCLUDED.claimed
-    )
+    )"""
+
+RESULT_AGAIN = """
     SELECT contact_id, id AS log_id, attempt, NULL AS suppressed FROM claimed
     UNION ALL
-    SELECT message.contact_id, NULL, message.attempt, candidate.suppressed
-    FROM candidate JOIN message_logs AS message USING (id) WHERE candidate.suppressed IS NOT NULL
-"""  # noqa: S608  (constants only)
+    SELECT contact_id, NULL, 0, suppressed FROM candidate WHERE suppressed IS NOT NULL
+"""
+
+_ALL = "taken AS (SELECT id FROM candidate WHERE suppressed IS NULL)"
+_CLAIM = f"{CANDIDATE}, {_ALL}, {CLAIMED} {RESULT}"
+_CLAIM_AGAIN = f"{CANDIDATE_AGAIN}, {_ALL}, {CLAIMED_AGAIN} {RESULT_AGAIN}"
 
 # A statement of its own: it locks the campaign against every claim, so that no contact can be claimed
 # by one transaction and excluded by another. Suppressed people are few; this is rare.
@@ -176,7 +192,18 @@ def claim(
     sender still holds the lease.
     Raises StorageUnavailable: what was claimed, if anything, will be found in doubt.
     """
-    parameters = {
+    parameters = claim_parameters(contact_ids, campaign_id=campaign_id, template_id=template_id, sender=sender)
+    with db.connection() as connection, connection.cursor(row_factory=class_row(Claim)) as cursor:
+        claims = cursor.execute(_CLAIM_AGAIN if again else _CLAIM, parameters).fetchall()
+    exclude_suppressed(db, claims, parameters)
+    return [claim for claim in claims if claim.log_id is not None]
+
+
+def claim_parameters(
+    contact_ids: Sequence[int], *, campaign_id: int, template_id: int, sender: Sender
+) -> dict[str, object]:
+    """Return the parameters of the statements that the texts above make."""
+    return {
         "contact_ids": list(contact_ids),
         "campaign_id": campaign_id,
         "template_id": template_id,
@@ -185,14 +212,15 @@ def claim(
         "epoch": sender.epoch,
         "in_doubt_after_s": IN_DOUBT_AFTER_S,
     }
-    with db.connection() as connection, connection.cursor(row_factory=class_row(Claim)) as cursor:
-        claims = cursor.execute(_CLAIM_AGAIN if again else _CLAIM, parameters).fetchall()
-    suppressed = [claim.contact_id for claim in claims if claim.log_id is None]
+
+
+def exclude_suppressed(db: Database, claims: Sequence[Claim], parameters: Mapping[str, object]) -> None:
+    """Exclude those of a claim who are suppressed; nothing if nobody is."""
+    suppressed = [claim.contact_id for claim in claims if claim.suppressed is not None]
     if suppressed:
         with db.transaction() as transaction:
             transaction.execute(_LOCK_CAMPAIGN, parameters)
             transaction.execute(_EXCLUDE, {**parameters, "contact_ids": suppressed})
-    return [claim for claim in claims if claim.log_id is not None]
 
 
 _SWEEP = """

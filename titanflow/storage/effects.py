@@ -5,8 +5,10 @@ template_id, old_state, new_state, old_code, new_code, newly_sent, and the param
 were locked in id order before; here campaigns are locked in id order: writers never deadlock.
 """
 
-EFFECTS = """
-    counted AS (
+from titanflow.storage.portfolios import RECHECK
+
+EFFECTS = f"""
+    {RECHECK}, counted AS (
         INSERT INTO campaign_counters AS counter
             (campaign_id, node_id, claimed, retrying, in_doubt, cancelled, sent, failed, delivered, read)
         SELECT campaign_id, %(node_id)s,
@@ -58,4 +60,4 @@ EFFECTS = """
         ORDER BY contact.phone
         ON CONFLICT (phone) DO NOTHING
     )
-"""
+"""  # noqa: S608  (constants only)
