@@ -5,6 +5,7 @@ from titanflow.supervision.patch import patch_everything
 
 patch_everything()
 
+import logging  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
@@ -18,7 +19,10 @@ from titanflow.settings import load  # noqa: E402
 from titanflow.supervision import Watchdog, log_every_start_and_end, sleep_ms, spawn_plain  # noqa: E402
 from titanflow.telemetry import logs  # noqa: E402
 
-settings = load()
+try:
+    settings = load()
+except TitanFlowError as error:
+    sys.exit(error.one_line())
 
 bind = settings.bind
 workers = settings.web_concurrency
@@ -35,6 +39,15 @@ errorlog = "-"
 loglevel = "warning"
 
 _CANNOT_BOOT = 3  # gunicorn's own code for a worker that must not be started again
+
+
+def _adds_something(record: logging.LogRecord) -> bool:
+    # The worker has said in one line why it can't start; the master's three lines about its exit code say no more.
+    text = record.getMessage()
+    return not text.startswith(("Shutting down: ", "Reason: Worker failed")) and "exited with code 3" not in text
+
+
+logging.getLogger("gunicorn.error").addFilter(_adds_something)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -13,6 +13,7 @@ from titanflow.actors.node.portfolio_keeper import PortfolioKeeper
 from titanflow.actors.node.reconciler import MetaAccess, Reconciler
 from titanflow.actors.node.webhook_ingestor import PARTITIONS, WebhookIngestor
 from titanflow.domain.vault import Vault
+from titanflow.errors import TitanFlowError
 from titanflow.settings import Settings
 from titanflow.storage import migrations
 from titanflow.storage.database import Database
@@ -20,9 +21,12 @@ from titanflow.storage.fast_copy import FastCopy
 from titanflow.supervision import (
     SHUTDOWN,
     ChildSpec,
+    Crash,
     DynamicSupervisor,
     PartitionSupervisor,
     Pid,
+    Shutdown,
+    StartError,
     Supervisor,
     TaskSupervisor,
     stop,
@@ -57,7 +61,7 @@ def start(settings: Settings) -> Application:
     """Start the tree of this process.
 
     Raises ConfigurationError if something is not set or the schema doesn't fit, StorageUnavailable if PostgreSQL or
-    Redis is away, StartError if an actor doesn't start.
+    Redis is away or goes away meanwhile, StartError if an actor doesn't start for another reason.
     """
     settings.require_server()
     migrations.migrate(settings.require_database())
@@ -67,9 +71,25 @@ def start(settings: Settings) -> Application:
     web_connections = max(1, settings.pool_size // 4)
     db = Database(settings.require_database(), pool_size=web_connections)
     engine_db = Database(settings.require_database(), pool_size=max(2, settings.pool_size - web_connections))
-    root = start_server(_root(settings, engine_db, fast_copy, vault), name=via("application"))
+    try:
+        root = start_server(_root(settings, engine_db, fast_copy, vault), name=via("application"))
+    except StartError as error:
+        why = _exception_in(error.reason)
+        if isinstance(why, TitanFlowError):
+            raise why from None
+        raise
     log.info("application.started", bind=settings.bind)
     return Application(root, settings, db, fast_copy, vault, engine_db)
+
+
+def _exception_in(reason: object) -> BaseException | None:
+    """What a child's `init` raised, however deep in the tree."""
+    match reason:
+        case Shutdown(("failed_to_start_child", _, inner)):
+            return _exception_in(inner)
+        case Crash():
+            return reason.exception
+    return None
 
 
 def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -> Supervisor:

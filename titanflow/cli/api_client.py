@@ -7,17 +7,35 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from titanflow.errors import TitanFlowError, Unavailable
+from titanflow.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    TitanFlowError,
+    Unauthorized,
+    Unavailable,
+)
 
 _TIMEOUT_S = 60.0
+_KINDS: dict[int, type[TitanFlowError]] = {
+    400: InvalidInput, 401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 413: InvalidInput,
+    422: InvalidInput, 503: Unavailable,
+}  # fmt: skip
 
 
 class ApiClient:
     """Talks to one server. Every call opens a connection of its own: simple, and right after a restart."""
 
     def __init__(self, address: str, token: str) -> None:
-        parts = urlsplit(address)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        try:
+            parts = urlsplit(address)
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            self._host = ""
+        if not self._host or parts.scheme not in ("http", "https"):
+            raise InvalidInput(f"{address} is no address of a server", fix="It must look like http://127.0.0.1:8000.")
+        self._scheme = parts.scheme
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> Any:
@@ -41,7 +59,7 @@ class ApiClient:
 
     def lines(self, path: str) -> Iterator[bytes]:
         """GET a stream of lines."""
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+        connection = self._connect()
         try:
             connection.request("GET", path, headers=self._headers)
             answer = connection.getresponse()
@@ -55,7 +73,7 @@ class ApiClient:
 
     def is_up(self, path: str) -> bool:
         """True if the path answers 200 right now."""
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=2)
+        connection = self._connect(timeout_s=2)
         try:
             connection.request("GET", path)
             return connection.getresponse().status == 200
@@ -64,10 +82,17 @@ class ApiClient:
         finally:
             connection.close()
 
+    def _connect(self, *, timeout_s: float = _TIMEOUT_S) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._scheme == "https" else http.client.HTTPConnection
+        return kind(self._host, self._port, timeout=timeout_s)
+
     def _call(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Any:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+        connection = self._connect()
         try:
-            connection.request(method, path, body=body, headers={**self._headers, **headers})
+            try:
+                connection.request(method, path, body=body, headers={**self._headers, **headers})
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # a server that refuses a long upload answers before its end
             answer = connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -80,8 +105,7 @@ class ApiClient:
             parsed = {"title": text[:200].decode("utf-8", "replace")}
         if answer.status >= 400:
             said = parsed if isinstance(parsed, dict) else {}
-            kind = Unavailable if answer.status == 503 else TitanFlowError
-            raise kind(
+            raise _KINDS.get(answer.status, TitanFlowError)(
                 str(said.get("title") or f"{method} {path} answered {answer.status}"),
                 why=str(said.get("detail") or ""),
                 code=str(said.get("code") or "error"),

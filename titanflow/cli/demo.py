@@ -1,6 +1,8 @@
 """`titanflow demo`: the whole job on this machine, from nothing, through the HTTP API alone."""
 
 import json
+import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,9 @@ def run(options: Options) -> int:
     """Run the demo. Returns the exit code: 0 only if every promise held."""
     console = Console(highlight=False)
     began = time.monotonic()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # by way of `finally`: nothing stays behind
     stage = Stage(options.data_dir, profile=options.faults, latency_ms=options.latency_ms, port=options.port)
     try:
         console.print("Starting PostgreSQL, Redis, a fake Meta and the server ...")

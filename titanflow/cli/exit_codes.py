@@ -1,6 +1,15 @@
 """From our errors to exit codes."""
 
-from titanflow.errors import ConfigurationError, Conflict, InvalidInput, NotFound, TitanFlowError, Unavailable
+from titanflow.errors import (
+    ConfigurationError,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    TitanFlowError,
+    Unauthorized,
+    Unavailable,
+)
 
 _CODES: tuple[tuple[type[TitanFlowError], int], ...] = (
     (ConfigurationError, 78),
@@ -8,6 +17,8 @@ _CODES: tuple[tuple[type[TitanFlowError], int], ...] = (
     (InvalidInput, 65),
     (NotFound, 66),
     (Conflict, 75),
+    (Unauthorized, 77),
+    (Forbidden, 77),
 )
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,14 +9,16 @@ from contextlib import ExitStack
 
 from titanflow import embedded
 from titanflow import settings as settings_module
-from titanflow.cli.stage import gunicorn_config
-from titanflow.errors import ConfigurationError
+from titanflow.cli.api_client import ApiClient
+from titanflow.cli.stage import check_port, gunicorn_config
 from titanflow.storage.fast_copy import FastCopy
 from titanflow.storage.migrations import migrate
 
 
-def run(*, use_embedded: bool) -> int:
+def run(*, use_embedded: bool, log_as_json: bool = False) -> int:
     """Run until SIGTERM or Ctrl-C. Returns gunicorn's exit code. Raises TitanFlowError if the set-up is wrong."""
+    if log_as_json:
+        os.environ["LOG_FORMAT"] = "json"
     with ExitStack() as stack:
         settings = settings_module.load()
         servers = None
@@ -32,27 +33,21 @@ def run(*, use_embedded: bool) -> int:
             os.environ.setdefault("SECRET_KEY", embedded.secret_key(settings.data_dir))
             settings = settings_module.load()
         settings.require_server()
-        _check_port(settings.bind)
+        check_port(settings.bind)
         migrate(settings.require_database())
         fast_copy = FastCopy(settings.require_redis())
         fast_copy.ping()
         fast_copy.close()
+        address = f"http://{settings.bind.replace('0.0.0.0', '127.0.0.1').replace('[::]', '[::1]')}"  # noqa: S104  (where we look)
         child = subprocess.Popen([sys.executable, "-m", "gunicorn", "-c", str(gunicorn_config())])
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: child.terminate())
-        print(f"TitanFlow serves on http://{settings.bind}", flush=True)
+        told = False
         while child.poll() is None:
             time.sleep(0.5)
+            if not told and ApiClient(address, "").is_up("/health/live"):
+                told = True
+                print(f"TitanFlow serves on {address}", flush=True)
             if servers is not None:
                 servers.mend()
         return child.returncode
-
-
-def _check_port(bind: str) -> None:
-    host, _, port = bind.rpartition(":")
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]") or "0.0.0.0", int(port)))  # noqa: S104  (what the operator asked for)
-        except OSError as error:
-            raise ConfigurationError(f"BIND {bind} can't be used", why=error.strerror or "", fix="Set BIND.") from None

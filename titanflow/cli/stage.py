@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from titanflow import embedded
 from titanflow.cli.api_client import ApiClient
-from titanflow.errors import Unavailable
+from titanflow.errors import ConfigurationError, Unavailable
 from titanflow.services import tokens
 from titanflow.storage.database import Database, connect
 from titanflow.storage.migrations import migrate
@@ -57,6 +57,7 @@ class Stage:
 
     def start(self) -> None:
         """Start everything from nothing, on a new database."""
+        check_port(f"127.0.0.1:{self.port}", setting="--port")  # whoever answers there is not ours
         self.servers = embedded.start(self.data_dir)
         self.database_url = _fresh_database(self.servers.urls.database_url)
         migrate(self.database_url)
@@ -67,6 +68,8 @@ class Stage:
             database.close()
         self.start_sandbox()
         self.start_server()
+        if self._sandbox is not None and self._sandbox.poll() is not None:
+            raise Unavailable("The sandbox did not start", why=_last_line(self.data_dir / "sandbox.log"))
         self.api = ApiClient(self.address, self.token)
         self.meta = ApiClient(f"http://127.0.0.1:{self.sandbox_port}", "sandbox")
 
@@ -131,8 +134,7 @@ class Stage:
             if ready.is_up("/health/ready"):
                 return
             time.sleep(0.05)
-        log = (self.data_dir / "server.log").read_text(errors="replace").strip().splitlines()
-        raise Unavailable("The server did not start", why=log[-1] if log else "it said nothing")
+        raise Unavailable("The server did not start", why=_last_line(self.data_dir / "server.log"))
 
     def freeze_server(self) -> Callable[[], None]:
         """Stop the server's processes in mid-air (SIGSTOP). Returns what lets these very processes go on."""
@@ -198,9 +200,29 @@ class Stage:
                     self.servers.stop()
 
 
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
 def gunicorn_config() -> Path:
     """The project's gunicorn.conf.py."""
     return Path(__file__).resolve().parents[2] / "gunicorn.conf.py"
+
+
+def check_port(bind: str, *, setting: str = "BIND") -> None:
+    """Raise ConfigurationError if nobody can listen on `bind`. setting: what the operator would change."""
+    host, _, port = bind.rpartition(":")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]") or "0.0.0.0", int(port)))  # noqa: S104  (what the operator asked for)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{setting} {bind} can't be used",
+                why=error.strerror or str(error),
+                fix=f"Choose another with {setting}.",
+            ) from None
 
 
 def free_port() -> int:
@@ -211,10 +233,13 @@ def free_port() -> int:
 
 
 def _fresh_database(url: str) -> str:
-    """Drop the databases of earlier runs, make a new one, return its URL."""
+    """Drop the databases of earlier runs that nobody uses any more, make a new one, return its URL."""
     name = f"titanflow_run_{int(time.time() * 1000)}"
     with connect(url) as connection:
-        old = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'titanflow_run_%'").fetchall()
+        old = connection.execute(
+            "SELECT datname FROM pg_database AS one WHERE datname LIKE 'titanflow_run_%'"
+            " AND NOT EXISTS (SELECT FROM pg_stat_activity AS used WHERE used.datname = one.datname)"
+        ).fetchall()
         for (database,) in old:
             connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)'.encode())
         connection.execute(f'CREATE DATABASE "{name}"'.encode())

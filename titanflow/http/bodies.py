@@ -33,6 +33,11 @@ def read_json(request: falcon.Request, model: type[M]) -> M:
         parsed = orjson.loads(raw or b"{}")
     except orjson.JSONDecodeError as error:
         raise InvalidInput("The body is not valid JSON", why=str(error), code="invalid_json", status=400) from None
+    return checked(model, parsed)
+
+
+def checked(model: type[M], parsed: Any) -> M:
+    """Return what JSON said as a model. Raises InvalidInput with a list of fields."""
     try:
         return model.model_validate_json(orjson.dumps(parsed))
     except ValidationError as error:

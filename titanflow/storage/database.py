@@ -8,7 +8,7 @@ import psycopg
 import psycopg_pool
 from psycopg.rows import TupleRow
 
-from titanflow.errors import StorageUnavailable
+from titanflow.errors import ConfigurationError, StorageUnavailable
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -83,7 +83,7 @@ class Database:
 def connect(url: str, **options: Any) -> Connection:
     """Open one connection outside the pool, in autocommit mode: migrations, exports, tools.
 
-    Raises StorageUnavailable if PostgreSQL can't be reached.
+    Raises StorageUnavailable if PostgreSQL can't be reached, ConfigurationError if the URL can't be read.
     """
     try:
         return psycopg.connect(
@@ -95,3 +95,9 @@ def connect(url: str, **options: Any) -> Connection:
             why=str(error).strip().splitlines()[0],
             fix="Check DATABASE_URL and that the server runs.",
         ) from error
+    except psycopg.ProgrammingError:  # its text would show the password
+        raise ConfigurationError(
+            "DATABASE_URL can't be used",
+            why="it is no URL that PostgreSQL understands",
+            fix="It must look like postgresql://user:password@host:5432/name.",
+        ) from None

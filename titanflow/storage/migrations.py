@@ -7,11 +7,14 @@ The lock is polled, never waited for inside PostgreSQL: a CONCURRENTLY build wou
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 from psycopg import sql
 
-from titanflow.errors import ConfigurationError
+from titanflow.errors import ConfigurationError, StorageUnavailable
 from titanflow.storage.database import Connection, connect
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -23,10 +26,10 @@ def migrate(url: str, folder: Path = MIGRATIONS) -> list[str]:
     """Bring the schema up to date. Returns the names of the files applied now, in order.
 
     Raises ConfigurationError if the database was migrated by newer code, or an applied file was edited since;
-    StorageUnavailable if PostgreSQL is away.
+    StorageUnavailable if PostgreSQL is away, also half-way.
     """
     files = {file.stem: file.read_text() for file in sorted(folder.glob("[0-9]*.sql"))}
-    with connect(url) as lock, connect(url, options="-c lock_timeout=5000") as work:
+    with _said_in_words(), connect(url) as lock, connect(url, options="-c lock_timeout=5000") as work:
         _take_lock(lock)
         work.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations (name text PRIMARY KEY, sha256 text NOT NULL,"
@@ -42,11 +45,33 @@ def migrate(url: str, folder: Path = MIGRATIONS) -> list[str]:
 def pending(url: str, folder: Path = MIGRATIONS) -> list[str]:
     """Return the names of the files not applied yet. Raises as `migrate` does; changes nothing."""
     files = {file.stem: file.read_text() for file in sorted(folder.glob("[0-9]*.sql"))}
-    with connect(url) as work:
+    with _said_in_words(), connect(url) as work:
         if work.execute("SELECT to_regclass('schema_migrations')").fetchone() == (None,):
             return list(files)
         applied = _check_applied(work, files)
     return [name for name in files if name not in applied]
+
+
+@contextmanager
+def _said_in_words() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise StorageUnavailable(
+            "PostgreSQL went away during the migrations",
+            why=_first_line(error),
+            fix="Run `titanflow migrate` again: what was applied stays, the rest follows.",
+        ) from error
+    except psycopg.DatabaseError as error:
+        raise ConfigurationError(
+            "The migrations can't be applied",
+            why=_first_line(error),
+            fix="The user of DATABASE_URL must own the schema; nothing of the failed migration was kept.",
+        ) from error
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _take_lock(connection: Connection) -> None:

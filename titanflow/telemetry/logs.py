@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal
 
@@ -52,6 +53,15 @@ def set_up(log_format: Literal["console", "json"], level: str) -> None:
         )
     handler = _ToStructlog()
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def set_up_for_commands() -> None:
+    """Let a command's own output have standard output alone: warnings go to standard error, the rest nowhere."""
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, _masked, structlog.dev.ConsoleRenderer(colors=False)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def _dumps(event: Any, **options: Any) -> str:

@@ -82,7 +82,7 @@ class CampaignChange(CampaignFields):
     name: str = Field(default="", max_length=200)
 
 
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {  # of a draft, for what was not given
     "variables": {},
     "media": {},
     "default_country": None,
@@ -115,7 +115,7 @@ class Campaigns(_Resource):
         template_ids, numbers = given.pop("template_ids", []), given.pop("phone_number_ids", [])
         response.status = 201
         response.media = service.create(
-            self._context.db, {**_DEFAULTS, **given}, template_ids=template_ids, number_ids=numbers
+            self._context.db, {**DEFAULTS, **given}, template_ids=template_ids, number_ids=numbers
         )
 
 
