@@ -17,7 +17,7 @@ from titanflow.http.app import create_app  # noqa: E402
 from titanflow.http.context import Context  # noqa: E402
 from titanflow.settings import load  # noqa: E402
 from titanflow.supervision import Watchdog, log_every_start_and_end, sleep_ms, spawn_plain  # noqa: E402
-from titanflow.telemetry import logs  # noqa: E402
+from titanflow.telemetry import logs, metrics  # noqa: E402
 
 try:
     settings = load()
@@ -59,7 +59,8 @@ def post_worker_init(worker: Any) -> None:
         print(error.one_line(), file=sys.stderr, flush=True)
         os._exit(_CANNOT_BOOT)
     log_every_start_and_end(settings.log_level == "debug")
-    Watchdog().start()  # names the actor that holds the hub, with its stack
+    watchdog = Watchdog().start()  # names the actor that holds the hub, with its stack
+    metrics.watch_hub(watchdog.quantile_ms)
     context = Context(settings, running.db, running.fast_copy, running.vault, running.root)
     wsgi.serve(create_app(context))
 

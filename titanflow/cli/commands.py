@@ -115,12 +115,11 @@ def doctor(errors: bool, markdown: bool, json_out: bool) -> None:
     show({"pending_migrations": waiting, "advice": advice} if json_out else advice, json_out)
 
 
-@root.command()
-@click.argument("name", type=click.Choice(["actors"]))
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False))
-def bench(name: str, json_file: Path | None) -> None:
-    """Measure. `actors`: the supervision kernel beside plain pykka and plain gevent queues, in one run."""
-    arguments = ["--json", str(json_file)] if json_file else []
+@root.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("name", type=click.Choice(["actors", "send"]))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(name: str, arguments: tuple[str, ...]) -> None:
+    """Measure, on this machine alone. NAME --help lists its options; each takes --json FILE."""
     sys.exit(subprocess.call([sys.executable, "-m", f"bench.{name}", *arguments]))
 
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ class Stage:
     seed: int = 1
     source: Path = field(default_factory=lambda: Path(__file__).resolve().parents[2])
     environment: dict[str, str] = field(default_factory=dict)
+    config: Path | None = None  # another gunicorn configuration than the project's, for measurements
     pin: str = field(default_factory=lambda: f"{secrets.randbelow(10**6):06d}-{secrets.token_hex(2)}")
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ class Stage:
             **self.environment,
         }
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", str(self.source / "gunicorn.conf.py")],
+            [sys.executable, "-m", "gunicorn", "-c", str(self.config or self.source / "gunicorn.conf.py")],
             cwd=self.source,
             env=environment,
             stdout=(self.data_dir / "server.log").open("ab"),
@@ -176,17 +177,24 @@ class Stage:
         return self.cpu_of_the_dead_s + self._cpu_s()
 
     def _cpu_s(self) -> float:
+        ticks = sum(int(fields[11]) + int(fields[12]) for fields in self._processes())
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def memory_bytes(self) -> list[int]:
+        """Resident memory of each server process."""
+        return [int(fields[21]) * os.sysconf("SC_PAGE_SIZE") for fields in self._processes()]
+
+    def _processes(self) -> Iterator[list[str]]:
+        """Yield /proc/PID/stat of the server's session, from the state on."""
         if self._server is None:
-            return 0.0
-        ticks = 0
+            return
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 fields = (process / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
             if int(fields[3]) == self._server.pid:  # its session
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+                yield fields
 
     def stop(self) -> None:
         """Stop everything that was started."""

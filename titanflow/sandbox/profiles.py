@@ -51,6 +51,9 @@ _DOUBT = {
 
 PROFILES: dict[str, Profile] = {
     "clean": Profile(),
+    "every-status": Profile(
+        unreachable=0, limited=0, opted_out=0, offline=0, no_read=0, delivered_skipped=0
+    ),  # each message is sent, delivered and read: for measurements
     "throttled": Profile(
         refuse={130429: 0.002, 131057: 0.0003}, once={131048: 400, 4: 700}, pair=0.01, throttle_share=0.6
     ),

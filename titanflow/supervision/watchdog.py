@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 _BEAT_S: Final = 0.02
 _SHOUT_AFTER_S: Final = 2.0
-_SAMPLES: Final = 1_000
+_SAMPLES: Final = 3_000  # a minute
 _STACK_LINES: Final = 25
 
 _real_sleep = monkey.get_original("time", "sleep")
@@ -82,9 +82,14 @@ class Watchdog:
             self._timer = None
 
     def lag(self) -> HubLag:
-        """The hub's lag over the last minute or less."""
+        """Return the hub's lag over the last minute, or since the start."""
         lags = sorted(self._lags_ms) or [0.0]
         return HubLag(lags[len(lags) // 2], lags[min(len(lags) - 1, int(len(lags) * 0.99))], lags[-1])
+
+    def quantile_ms(self, quantile: str) -> float:
+        """Return one figure of `lag`: "0.5", "0.99" or "1"."""
+        lag = self.lag()
+        return {"0.5": lag.p50, "0.99": lag.p99, "1": lag.max}[quantile]
 
     def _beat(self) -> None:
         now = time.monotonic()
