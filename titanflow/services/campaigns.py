@@ -1,16 +1,17 @@
 """Use cases around a campaign's life: make it, start it, pause it, resume it, cancel it."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from titanflow.actors.campaign import counter_syncer
+from titanflow.actors.node import send_windows
 from titanflow.actors.node.reconciler import nudge
 from titanflow.domain.live import CampaignLive
 from titanflow.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
 from titanflow.storage import campaigns, reports, templates
 from titanflow.storage.database import Database
+from titanflow.storage.desired import window_turns
 from titanflow.storage.fast_copy import FastCopy
 
 log = structlog.get_logger()
@@ -42,72 +43,77 @@ def create(db: Database, values: dict[str, Any], *, template_ids: list[int], num
     return campaign
 
 
-def update(db: Database, campaign_id: int, changes: dict[str, Any]) -> dict[str, Any]:
-    """Change a campaign that does not run. Raises Conflict while it runs or after its end."""
+def update(db: Database, fast_copy: FastCopy, campaign_id: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Change a campaign that does not run. Raises Conflict while it runs or after its end.
+
+    A schedule or a send window that changes takes effect at once.
+    """
     campaign = get(db, campaign_id)
     template_ids, number_ids = changes.pop("template_ids", None), changes.pop("phone_number_ids", None)
     if template_ids is not None:
         _known_templates(db, template_ids)
     if not campaigns.update(db, campaign_id, {**campaign, **changes}, template_ids=template_ids, number_ids=number_ids):
         raise _wrong_state(campaign, "changed", "draft, ready, scheduled or paused")
-    return get(db, campaign_id)
+    campaign = let_window_decide(db, campaign_id)
+    tell(fast_copy)
+    return campaign
 
 
 def start(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> dict[str, Any]:
-    """Start a campaign, or schedule it if its time is still to come. Harmless if it runs already.
+    """Start a campaign, or schedule it if its time is still to come. Harmless if it has been started already.
 
+    Outside its send window it becomes `paused` by it, and goes on by itself when the window opens.
     Raises Conflict that says what is missing, or what state would be right.
     """
     campaign = get(db, campaign_id)
-    if campaign["state"] in ("running", "scheduled"):
-        return _state(db, campaign_id)
+    if _is_started(campaign):
+        return _state(campaign)
     if campaign["state"] == "importing" or reports.import_running(db, campaign_id):
         raise Conflict("The contacts are still being imported", fix="Start when it is done.", code="import_running")
     if campaign["state"] not in ("draft", "ready", "paused"):
         raise _wrong_state(campaign, "started", "ready")
     _check_complete(db, campaign_id)
-    later = campaign["schedule_at"] is not None and campaign["schedule_at"] > datetime.now(UTC)
-    return _change(
-        db,
-        fast_copy,
-        campaign,
-        to="scheduled" if later else "running",
-        allowed=["draft", "ready", "paused"],
-        by=by,
-        verb="started",
-    )
+    return _run(db, fast_copy, campaign, allowed=["draft", "ready", "paused"], by=by, verb="started")
 
 
 def pause(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> dict[str, Any]:
-    """Pause a running or scheduled campaign: no claim follows."""
+    """Pause a running or scheduled campaign: no claim follows, and no send window lets it go on."""
     campaign = get(db, campaign_id)
-    if campaign["state"] == "paused":
-        return _state(db, campaign_id)
-    reason = f"Paused by {by}"
-    return _change(
-        db, fast_copy, campaign, to="paused", allowed=["running", "scheduled"], by=by, verb="paused", reason=reason
-    )
+    if campaign["state"] == "paused" and not _waits_for_window(campaign):
+        return _state(campaign)
+    allowed, reason = ["running", "scheduled"], f"Paused by {by}"
+    if not campaigns.change_state(
+        db, campaign_id, to="paused", allowed=allowed, by=by, reason=reason, from_window=True
+    ):
+        campaign = get(db, campaign_id)
+        if campaign["state"] == "paused":  # somebody else was faster
+            return _state(campaign)
+        raise _wrong_state(campaign, "paused", " or ".join(allowed))
+    log.info("campaign.paused", campaign_id=campaign_id, by=by, reason=reason)
+    tell(fast_copy)
+    return _state(get(db, campaign_id))
 
 
 def resume(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> dict[str, Any]:
-    """Let a paused campaign go on."""
+    """Let a paused campaign go on; outside its send window: when that opens, as with a start."""
     campaign = get(db, campaign_id)
-    if campaign["state"] == "running":
-        return _state(db, campaign_id)
+    if campaign["state"] == "running" or _waits_for_window(campaign):
+        return _state(campaign)
     if campaign["state"] == "paused":
         _check_complete(db, campaign_id)
-    return _change(db, fast_copy, campaign, to="running", allowed=["paused"], by=by, verb="resumed")
+    return _run(db, fast_copy, campaign, allowed=["paused"], by=by, verb="resumed")
 
 
 def cancel(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> dict[str, Any]:
     """Cancel a campaign and all who still wait, for good."""
     campaign = get(db, campaign_id)
     if campaign["state"] != "cancelled":
-        if not campaigns.cancel(db, campaign_id, by=by):
+        reason = f"Cancelled by {by}"
+        if not campaigns.cancel(db, campaign_id, by=by, reason=reason):
             raise _wrong_state(get(db, campaign_id), "cancelled", "draft, ready, scheduled, running or paused")
-        log.info("campaign.cancelled", campaign_id=campaign_id, by=by)
-        _tell(fast_copy)
-    return _state(db, campaign_id)
+        log.info("campaign.cancelled", campaign_id=campaign_id, by=by, reason=reason)
+        tell(fast_copy)
+    return _state(get(db, campaign_id))
 
 
 def live(fast_copy: FastCopy, campaign_id: int) -> CampaignLive | None:
@@ -157,25 +163,31 @@ def _check_complete(db: Database, campaign_id: int) -> None:
         )
 
 
-def _change(
-    db: Database,
-    fast_copy: FastCopy,
-    campaign: dict[str, Any],
-    *,
-    to: str,
-    allowed: list[str],
-    by: str,
-    verb: str,
-    reason: str | None = None,
+def _run(
+    db: Database, fast_copy: FastCopy, campaign: dict[str, Any], *, allowed: list[str], by: str, verb: str
 ) -> dict[str, Any]:
-    if not campaigns.change_state(db, campaign["id"], to=to, allowed=allowed, by=by, reason=reason):
-        raise _wrong_state(get(db, campaign["id"]), verb, " or ".join(allowed))
-    log.info(f"campaign.{verb}", campaign_id=campaign["id"], by=by)
-    _tell(fast_copy)
-    return _state(db, campaign["id"])
+    if not campaigns.change_state(db, campaign["id"], to="running", allowed=allowed, by=by):
+        campaign = get(db, campaign["id"])
+        if _is_started(campaign):  # somebody else was faster
+            return _state(campaign)
+        raise _wrong_state(campaign, verb, " or ".join(allowed))
+    campaign = let_window_decide(db, campaign["id"])
+    log.info(f"campaign.{verb}", campaign_id=campaign["id"], by=by, state=campaign["state"])
+    tell(fast_copy)
+    return _state(campaign)
 
 
-def _tell(fast_copy: FastCopy) -> None:
+def let_window_decide(db: Database, campaign_id: int) -> dict[str, Any]:
+    """Decide at once what the Reconciler would decide within a second. Returns the campaign as it is then."""
+    campaign = get(db, campaign_id)
+    if not _waits_for_window(campaign):
+        return campaign
+    send_windows.turn(db, window_turns(db))
+    return get(db, campaign_id)
+
+
+def tell(fast_copy: FastCopy) -> None:
+    """Wake the Reconcilers of all nodes: the desired state has changed."""
     nudge()
     try:
         fast_copy.nudge()
@@ -183,9 +195,19 @@ def _tell(fast_copy: FastCopy) -> None:
         log.warning("nudge.not_sent", why=error.what)  # the others see it within a second
 
 
-def _state(db: Database, campaign_id: int) -> dict[str, Any]:
-    campaign = get(db, campaign_id)
-    return {"id": campaign["id"], "state": campaign["state"]}
+def _is_started(campaign: dict[str, Any]) -> bool:
+    return campaign["state"] in ("running", "scheduled") or _waits_for_window(campaign)
+
+
+def _waits_for_window(campaign: dict[str, Any]) -> bool:
+    return (campaign["state"], campaign["state_by"]) == ("paused", "send_window")
+
+
+def _state(campaign: dict[str, Any]) -> dict[str, Any]:
+    answer = {"id": campaign["id"], "state": campaign["state"]}
+    if _waits_for_window(campaign):
+        answer |= {"state_reason": campaign["state_reason"], "resumes_at": campaign["resumes_at"]}
+    return answer
 
 
 def _wrong_state(campaign: dict[str, Any], verb: str, right: str) -> Conflict:

@@ -13,8 +13,9 @@ def insert(db: Database, values: dict[str, Any], *, template_ids: list[int], num
     with db.transaction() as transaction:
         row = transaction.execute(
             "INSERT INTO campaigns (name, variables, media, default_country, schedule_at, max_mps, dedupe_days,"
-            " audience_cap) VALUES (%(name)s, %(variables)s, %(media)s, %(default_country)s, %(schedule_at)s,"
-            " %(max_mps)s, %(dedupe_days)s, %(audience_cap)s) RETURNING id",
+            " audience_cap, send_window, resend_after_hours) VALUES (%(name)s, %(variables)s, %(media)s,"
+            " %(default_country)s, %(schedule_at)s, %(max_mps)s, %(dedupe_days)s, %(audience_cap)s,"
+            " %(send_window)s, %(resend_after_hours)s) RETURNING id",
             _json(values),
         ).fetchone()
         assert row is not None
@@ -23,6 +24,19 @@ def insert(db: Database, values: dict[str, Any], *, template_ids: list[int], num
         transaction.execute("INSERT INTO campaign_cursors (campaign_id) VALUES (%s)", [campaign_id])
         _link(transaction, campaign_id, template_ids, number_ids)
     return campaign_id
+
+
+# Without its time a scheduled campaign is merely ready; one that waits for its window is decided about anew.
+_UPDATE = """
+    UPDATE campaigns SET name = %(name)s, variables = %(variables)s, media = %(media)s,
+        default_country = %(default_country)s, schedule_at = %(schedule_at)s, max_mps = %(max_mps)s,
+        dedupe_days = %(dedupe_days)s, audience_cap = %(audience_cap)s, send_window = %(send_window)s,
+        resend_after_hours = %(resend_after_hours)s, updated_at = now(),
+        state = CASE WHEN state = 'scheduled' AND %(schedule_at)s::timestamptz IS NULL THEN 'ready' ELSE state END,
+        window_turns_at = CASE WHEN state = 'paused' AND state_by = 'send_window' THEN now() END
+    WHERE id = %(id)s AND state IN ('draft', 'ready', 'scheduled', 'paused')
+    RETURNING id
+"""
 
 
 def update(
@@ -36,10 +50,7 @@ def update(
     """Replace a campaign's fields. Returns False unless it is draft, ready, scheduled or paused."""
     with db.transaction() as transaction:
         row = transaction.execute(
-            "UPDATE campaigns SET name = %(name)s, variables = %(variables)s, media = %(media)s,"
-            " default_country = %(default_country)s, schedule_at = %(schedule_at)s, max_mps = %(max_mps)s,"
-            " dedupe_days = %(dedupe_days)s, audience_cap = %(audience_cap)s, updated_at = now()"
-            " WHERE id = %(id)s AND state IN ('draft', 'ready', 'scheduled', 'paused') RETURNING id",
+            _UPDATE,
             {**_json(values), "id": campaign_id},
         ).fetchone()
         if row is not None:
@@ -48,8 +59,11 @@ def update(
 
 
 def _json(values: dict[str, Any]) -> dict[str, Any]:
+    window, policy = values.get("send_window"), values.get("doubt_policy")
     return {
         **values,
+        "send_window": orjson.dumps(window).decode() if window else None,
+        "resend_after_hours": policy["resend_after_hours"] if isinstance(policy, dict) else None,
         "variables": orjson.dumps(values["variables"]).decode(),
         "media": orjson.dumps(values["media"]).decode(),
     }
@@ -79,7 +93,11 @@ def get(db: Database, campaign_id: int) -> dict[str, Any] | None:
     return fetch_one(
         db,
         "SELECT campaign.id, name, state, state_by, state_reason, variables, media, default_country, schedule_at,"
-        " max_mps, dedupe_days, audience_cap, created_at, updated_at, started_at, completed_at,"
+        " max_mps, dedupe_days, audience_cap, created_at, updated_at, started_at, completed_at, send_window,"
+        " CASE WHEN state = 'paused' AND state_by = 'send_window' THEN window_turns_at END AS resumes_at,"
+        " CASE WHEN state = 'running' THEN window_turns_at END AS pauses_at,"
+        " CASE WHEN resend_after_hours IS NULL THEN to_jsonb('never_resend'::text)"
+        " ELSE jsonb_build_object('resend_after_hours', resend_after_hours) END AS doubt_policy,"
         " ARRAY(SELECT template_id FROM campaign_templates WHERE campaign_id = campaign.id ORDER BY position)"
         " AS template_ids,"
         " ARRAY(SELECT phone_number_id FROM campaign_numbers JOIN phone_numbers AS number ON number.id = number_id"
@@ -118,18 +136,51 @@ def missing_for_start(db: Database, campaign_id: int) -> dict[str, Any]:
     return row
 
 
+# Where a campaign that should run goes: it waits for its time, then for its send window, which decides at once
+# (window_turns_at is due); only one that has neither runs right away.
+_CHANGE_STATE = """
+    UPDATE campaigns AS campaign
+    SET state = target.state, updated_at = now(), completed_at = NULL,
+        state_by = CASE WHEN target.by_window THEN 'send_window' ELSE %(by)s END,
+        state_reason = %(reason)s,
+        window_turns_at = CASE WHEN target.by_window THEN now() END,
+        started_at = CASE WHEN target.state = 'running' THEN coalesce(started_at, now()) ELSE started_at END
+    FROM (
+        SELECT id, %(to)s::text = 'running' AND send_window IS NOT NULL AND NOT coalesce(schedule_at > now(), false)
+                   AS by_window,
+               CASE WHEN %(to)s <> 'running' THEN %(to)s
+                    WHEN schedule_at > now() THEN 'scheduled'
+                    WHEN send_window IS NOT NULL THEN 'paused'
+                    ELSE 'running' END AS state
+        FROM campaigns
+        WHERE id = %(id)s
+          AND (state = ANY(%(allowed)s) OR (%(from_window)s AND state = 'paused' AND state_by = 'send_window'))
+        FOR UPDATE
+    ) AS target
+    WHERE campaign.id = target.id
+    RETURNING campaign.id
+"""
+
+
 def change_state(
-    db: Database, campaign_id: int, *, to: str, allowed: list[str], by: str, reason: str | None = None
+    db: Database,
+    campaign_id: int,
+    *,
+    to: str,
+    allowed: list[str],
+    by: str,
+    reason: str | None = None,
+    from_window: bool = False,
 ) -> bool:
-    """Move a campaign to a state if it is in one of `allowed`. Returns if it did."""
-    row = fetch_one(
-        db,
-        "UPDATE campaigns SET state = %(to)s, state_by = %(by)s, state_reason = %(reason)s, updated_at = now(),"
-        " started_at = CASE WHEN %(to)s = 'running' THEN coalesce(started_at, now()) ELSE started_at END"
-        " WHERE id = %(id)s AND state = ANY(%(allowed)s) RETURNING id",
-        {"id": campaign_id, "to": to, "allowed": allowed, "by": by, "reason": reason},
-    )
-    return row is not None
+    """Move a campaign to a state if it is in one of `allowed`. Returns if it did.
+
+    to `running`: it becomes `scheduled` while its schedule_at is still to come, and one with a send window becomes
+    `paused` by it, due at once: let the window decide next. from_window: also take it from its window's pause.
+    """
+    parameters = {
+        "id": campaign_id, "to": to, "allowed": allowed, "by": by, "reason": reason, "from_window": from_window,
+    }  # fmt: skip
+    return fetch_one(db, _CHANGE_STATE, parameters) is not None
 
 
 _CANCEL_RETRYING = """
@@ -151,7 +202,7 @@ _CANCEL_RETRYING = """
 """
 
 
-def cancel(db: Database, campaign_id: int, *, by: str) -> bool:
+def cancel(db: Database, campaign_id: int, *, by: str, reason: str) -> bool:
     """Cancel a campaign and everybody who still waits, in one transaction. Returns False if its state forbids it.
 
     The update of the campaign's row waits for claims under way, and no claim follows it.
@@ -159,9 +210,10 @@ def cancel(db: Database, campaign_id: int, *, by: str) -> bool:
     with db.transaction() as transaction:
         transaction.execute("SET LOCAL statement_timeout = '120s'")
         row = transaction.execute(
-            "UPDATE campaigns SET state = 'cancelled', state_by = %(by)s, state_reason = NULL, updated_at = now()"
+            "UPDATE campaigns SET state = 'cancelled', state_by = %(by)s, state_reason = %(reason)s,"
+            " updated_at = now(), window_turns_at = NULL"
             " WHERE id = %(id)s AND state IN ('draft', 'ready', 'scheduled', 'running', 'paused') RETURNING id",
-            {"id": campaign_id, "by": by},
+            {"id": campaign_id, "by": by, "reason": reason},
         ).fetchone()
         if row is not None:
             transaction.execute(_CANCEL_RETRYING, {"id": campaign_id})

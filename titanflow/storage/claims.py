@@ -47,6 +47,7 @@ GUARD = """
     ), campaign AS MATERIALIZED (
         SELECT id FROM campaigns
         WHERE id = %(campaign_id)s AND state = 'running' AND EXISTS (SELECT FROM lease)
+          AND (window_turns_at IS NULL OR window_turns_at > now())  -- its send window, to the millisecond
         FOR SHARE
     )"""
 

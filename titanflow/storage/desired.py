@@ -7,6 +7,7 @@ from typing import Any
 from psycopg.rows import class_row
 
 from titanflow.storage.database import Connection, Database
+from titanflow.storage.send_windows import TURNS, WindowTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,23 @@ class CampaignConfig:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The whole desired state at one moment."""
+    """The whole desired state at one moment. started: those whose time had come; turns: windows, see send_windows."""
 
     campaigns: dict[int, CampaignConfig]
     numbers: dict[int, NumberConfig]
+    started: tuple[int, ...] = ()
+    turns: tuple[WindowTurn, ...] = ()
 
 
 _START_SCHEDULED = """
-    UPDATE campaigns SET state = 'running', state_by = 'scheduler', state_reason = NULL, updated_at = now(),
-        started_at = coalesce(started_at, now())
+    -- One that has a send window is handed to it: it decides in the same round.
+    UPDATE campaigns SET updated_at = now(), state_reason = NULL,
+        state = CASE WHEN send_window IS NULL THEN 'running' ELSE 'paused' END,
+        state_by = CASE WHEN send_window IS NULL THEN 'scheduler' ELSE 'send_window' END,
+        window_turns_at = CASE WHEN send_window IS NULL THEN NULL ELSE now() END,
+        started_at = CASE WHEN send_window IS NULL THEN coalesce(started_at, now()) ELSE started_at END
     WHERE state = 'scheduled' AND schedule_at <= now()
+    RETURNING id
 """
 
 _END_PAUSES = """
@@ -77,15 +85,24 @@ _NUMBERS = """
 def load(db: Database) -> Desired:
     """Start what is due, end pauses that are over, and return what should run."""
     with db.connection() as connection, connection.pipeline():
-        connection.execute(_START_SCHEDULED)
+        started = connection.execute(_START_SCHEDULED)
         connection.execute(_END_PAUSES)
+        turns = connection.cursor(row_factory=class_row(WindowTurn)).execute(TURNS)
         with connection.cursor(row_factory=class_row(CampaignConfig)) as campaign_cursor:
             campaign_cursor.execute(_CAMPAIGNS)
             with connection.cursor(row_factory=class_row(NumberConfig)) as number_cursor:
                 number_cursor.execute(_NUMBERS)
                 campaigns = {campaign.id: campaign for campaign in campaign_cursor.fetchall()}
                 numbers = {number.id: number for number in number_cursor.fetchall()}
-    return Desired(campaigns, numbers)
+                due = tuple(turns.fetchall())
+                begun = tuple(int(row[0]) for row in started.fetchall())
+    return Desired(campaigns, numbers, begun, due)
+
+
+def window_turns(db: Database) -> list[WindowTurn]:
+    """Return the campaigns whose send window turns within a second, or should have."""
+    with db.connection() as connection, connection.cursor(row_factory=class_row(WindowTurn)) as cursor:
+        return cursor.execute(TURNS).fetchall()
 
 
 @dataclass(frozen=True, slots=True)

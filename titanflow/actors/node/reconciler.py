@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from titanflow.actors.campaign.campaign import campaign_tree
+from titanflow.actors.node import send_windows
 from titanflow.actors.node.node import node_id
 from titanflow.actors.number import rate_limiter
 from titanflow.actors.number.dispatcher import PoolSpec
@@ -128,7 +129,7 @@ class Reconciler(GenServer):
             case _:
                 return super().handle_info(message)
         try:
-            self._reconcile(desired.load(self._db))
+            self._reconcile(self._load())
         except StorageUnavailable as error:
             log.warning("desired_state.unknown", node=self._node_id, why=error.why)
         return None
@@ -141,6 +142,19 @@ class Reconciler(GenServer):
             "campaigns": sorted(self._campaigns),
             "in_trouble": [str(name) for name in self._trouble],
         }
+
+    def _load(self) -> Desired:
+        """What should run, after send windows have turned. Wakes up in time for one that turns before the next tick."""
+        wanted = desired.load(self._db)
+        for campaign_id in wanted.started:
+            log.info("campaign.started", campaign_id=campaign_id, by="scheduler")
+        if wanted.turns:
+            soon = [turn.due_in_s for turn in wanted.turns if turn.due_in_s > 0]
+            if soon:
+                self.send_after(int(min(soon) * 1000) + 1, _Wake())
+            if send_windows.turn(self._db, wanted.turns):
+                wanted = desired.load(self._db)
+        return wanted
 
     def _reconcile(self, wanted: Desired) -> None:
         node_ids = [node.id for node in leases.live_nodes(self._db)] if wanted.campaigns else [self._node_id]

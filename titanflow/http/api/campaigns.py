@@ -4,13 +4,13 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, Self
 
 import falcon
 import orjson
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from titanflow.domain import eta
+from titanflow.domain import eta, send_windows
 from titanflow.errors import InvalidInput
 from titanflow.http.api.phone_numbers import page_of
 from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
@@ -37,6 +37,38 @@ class Media(Body):
     filename: str | None = Field(default=None, max_length=200)
 
 
+class WindowRange(Body):
+    """A daily span by the wall clock; one that ends before it begins goes on over midnight."""
+
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(min_length=1, max_length=7)
+    from_: str = Field(alias="from", max_length=5, description="HH:MM, the first minute")
+    to: str = Field(max_length=5, description="HH:MM, up to 24:00; nothing is sent from this minute on")
+
+
+class SendWindow(Body):
+    """When the campaign may send: one range, or several in `ranges`."""
+
+    timezone: str = Field(max_length=60, description="An IANA name, such as America/Sao_Paulo")
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] | None = Field(default=None, max_length=7)
+    from_: str | None = Field(default=None, alias="from", max_length=5)
+    to: str | None = Field(default=None, max_length=5)
+    ranges: list[WindowRange] | None = Field(default=None, min_length=1, max_length=21)
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        one = (self.days, self.from_, self.to)
+        if self.ranges is not None and one != (None, None, None):
+            raise ValueError("give either days, from and to, or ranges")
+        send_windows.parse(self.model_dump(by_alias=True, exclude_none=True))
+        return self
+
+
+class ResendAfter(Body):
+    """Let messages in doubt be sent again after so many hours. Some of those people will get the message twice."""
+
+    resend_after_hours: int = Field(ge=1, le=8760)
+
+
 class CampaignFields(Body):
     """A campaign's fields. template_ids: the first is sent, the others are fallbacks, in order."""
 
@@ -50,6 +82,13 @@ class CampaignFields(Body):
     max_mps: int | None = Field(default=None, ge=1, le=100_000)
     dedupe_days: int = Field(default=0, ge=0, le=365)
     audience_cap: int | None = Field(default=None, ge=1, le=100_000_000)
+    send_window: SendWindow | None = None
+    doubt_policy: Literal["never_resend"] | ResendAfter = Field(
+        default="never_resend",
+        description="What becomes of messages that may have been sent or not (in_doubt). never_resend: they wait for"
+        " Meta's report or an operator's word; nobody gets a message twice. resend_after_hours: they are sent again"
+        " after so long; whoever got the first one gets it twice, and the campaign stays open until then.",
+    )
 
     @field_validator("variables")
     @classmethod
@@ -73,6 +112,9 @@ class CampaignFields(Body):
             }
         if "media" in given:
             given["media"] = {key: value for key, value in (given["media"] or {}).items() if value is not None}
+        if given.get("send_window"):
+            assert self.send_window is not None
+            given["send_window"] = self.send_window.model_dump(by_alias=True, exclude_none=True)
         return given
 
 
@@ -90,6 +132,8 @@ DEFAULTS: dict[str, Any] = {  # of a draft, for what was not given
     "max_mps": None,
     "dedupe_days": 0,
     "audience_cap": None,
+    "send_window": None,
+    "doubt_policy": "never_resend",
 }
 
 
@@ -133,7 +177,7 @@ class Campaign(_Resource):
         change = read_json(request, CampaignChange).values()
         if not change.get("name", "x"):
             raise InvalidInput("A campaign needs a name")
-        response.media = service.update(self._context.db, campaign_id, change)
+        response.media = service.update(self._context.db, self._context.fast_copy, campaign_id, change)
 
     def on_delete(self, _: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Delete it with its contacts and messages. 409 wrong_state unless it can't send any more."""
@@ -176,6 +220,7 @@ class Stats(_Resource):
             "state": campaign["state"],
             "state_by": campaign["state_by"],
             "state_reason": campaign["state_reason"],
+            "resumes_at": campaign["resumes_at"],
             **stats,
             "rate_now": round(live.rate_now, 1) if live else 0.0,
             "limited_by": live.limited_by if live else None,
