@@ -7,6 +7,7 @@ import structlog
 
 from titanflow.actors.node.doubt_resolver import DoubtResolver
 from titanflow.actors.node.importer import Importer
+from titanflow.actors.node.meta_sync import MetaQuestions, MetaSync
 from titanflow.actors.node.node import Node
 from titanflow.actors.node.nudge_listener import NudgeListener
 from titanflow.actors.node.portfolio_keeper import PortfolioKeeper
@@ -94,11 +95,14 @@ def _exception_in(reason: object) -> BaseException | None:
 
 def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -> Supervisor:
     meta = MetaAccess(settings.meta_graph_url, settings.meta_api_version, settings.pipeline_concurrency)
+    questions = MetaQuestions(db, vault, settings.meta_graph_url, settings.meta_api_version)
     background = [
         ChildSpec("reconciler", partial(Reconciler, db, fast_copy, vault, meta), name=via("reconciler")),
         ChildSpec("nudge_listener", partial(NudgeListener, fast_copy)),
         ChildSpec("doubt_resolver", partial(DoubtResolver, db)),
         ChildSpec("portfolio_keeper", partial(PortfolioKeeper, db)),
+        ChildSpec("template_sync", partial(MetaSync, db, questions, "templates"), name=via("template_sync")),
+        ChildSpec("number_sync", partial(MetaSync, db, questions, "number"), name=via("number_sync")),
         ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
     ]
     return Supervisor(

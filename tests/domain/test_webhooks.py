@@ -62,7 +62,7 @@ def test_preferences_and_template_events() -> None:
         "reason": None,
     }
     assert parse(_body(event, "message_template_status_update")).template_events == (
-        TemplateEvent("9", "t", "de", "PAUSED", "None"),
+        TemplateEvent("1", "9", "t", "de", "PAUSED", "None"),
     )
 
 

@@ -46,3 +46,23 @@ def _parsed(text: str, country: str | None) -> phonenumbers.PhoneNumber | None:
     except phonenumbers.NumberParseException:
         return None
     return number if phonenumbers.is_valid_number(number) else None
+
+
+# WhatsApp's identity of a number may differ from the number: Brazil's ninth digit, Mexico's 1, Argentina's 9.
+_BRAZIL = re.compile(r"\+55(\d\d)9?([6-9]\d{7})")
+_MEXICO = re.compile(r"\+521?(\d{10})")
+_ARGENTINA = re.compile(r"\+549?(\d{10})")
+
+
+def same_person(phone: str) -> tuple[str, ...]:
+    """Return all forms of a phone that WhatsApp takes for one person; just the phone for most countries.
+
+    Inbound messages come in WhatsApp's own form, contacts in the list's: what a person says counts for both.
+    """
+    if match := _BRAZIL.fullmatch(phone):
+        return (f"+55{match[1]}9{match[2]}", f"+55{match[1]}{match[2]}")
+    if match := _MEXICO.fullmatch(phone):
+        return (f"+521{match[1]}", f"+52{match[1]}")
+    if match := _ARGENTINA.fullmatch(phone):
+        return (f"+54{match[1]}", f"+549{match[1]}")
+    return (phone,)

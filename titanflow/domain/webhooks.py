@@ -57,8 +57,9 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class TemplateEvent:
-    """News about a template's status."""
+    """News about a template's status. Events come in any order: only a stop may be believed as it comes."""
 
+    waba_id: str
     meta_template_id: str
     name: str
     language: str
@@ -68,11 +69,12 @@ class TemplateEvent:
 
 @dataclass(frozen=True, slots=True)
 class AccountEvent:
-    """News about an account or a number, kept for people."""
+    """News about an account or a number, kept for people. at: Meta's time, None if the entry had none."""
 
     waba_id: str
     field: str
     value: dict[str, Any]
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +163,9 @@ class _Reader:
                 self.quarantined.append(Quarantined(None, "an entry without a list of changes", _clean(entry)))
                 continue
             for change in changes:
-                self.change(str(entry.get("id", "")), change)
+                self.change(_id(entry.get("id")), change, _time_or_none(entry.get("time")))
 
-    def change(self, waba_id: str, change: Any) -> None:
+    def change(self, waba_id: str, change: Any, at: datetime | None) -> None:
         value = change.get("value") if isinstance(change, dict) else None
         if not isinstance(value, dict):
             self.quarantined.append(Quarantined(None, "a change without a value", _clean(change)))
@@ -176,9 +178,9 @@ class _Reader:
                 case "user_preferences":
                     self.each(field, value.get("user_preferences"), self.preference)
                 case "message_template_status_update":
-                    self.template_events.append(_template_event(value))
+                    self.template_events.append(_template_event(waba_id, value))
                 case _ if field in _ACCOUNT_FIELDS:
-                    self.account_events.append(AccountEvent(waba_id, field, _clean(value)))
+                    self.account_events.append(AccountEvent(waba_id, field, _clean(value), at))
                 case _:
                     raise _Unreadable("an unknown field")
         except _Unreadable as why:
@@ -272,9 +274,10 @@ def parse(body: bytes) -> WebhookBatch:
     return reader.batch()
 
 
-def _template_event(value: dict[str, Any]) -> TemplateEvent:
+def _template_event(waba_id: str, value: dict[str, Any]) -> TemplateEvent:
     return TemplateEvent(
-        str(value.get("message_template_id", ""))[:64],
+        waba_id,
+        _id(value.get("message_template_id")),
         _text(value.get("message_template_name"), "the template's name"),
         _text(value.get("message_template_language"), "the template's language"),
         _text(value.get("event"), "the event").upper(),
@@ -313,6 +316,18 @@ def _text(value: Any, what: str) -> str:
     except UnicodeEncodeError:
         raise _Unreadable(f"{what} is no valid text") from None
     return value
+
+
+def _id(value: Any) -> str:
+    """An id of Meta's: an integer in some places, a string in others."""
+    return str(value)[:64].replace("\x00", "") if isinstance(value, int | str) else ""
+
+
+def _time_or_none(value: Any) -> datetime | None:
+    try:
+        return _time(value)
+    except _Unreadable:
+        return None
 
 
 def _time(value: Any) -> datetime:

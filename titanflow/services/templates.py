@@ -1,42 +1,36 @@
-"""Template sync: all accounts in parallel; one that fails costs only itself."""
+"""Template sync on request: all accounts in parallel; one that fails costs only itself."""
 
 from typing import Any
 
+from titanflow.actors.node.meta_sync import TIMEOUT_S, MetaQuestions
 from titanflow.domain.rendering import parameters
 from titanflow.domain.vault import Vault
 from titanflow.errors import TitanFlowError
-from titanflow.meta.management import Management
 from titanflow.settings import Settings
-from titanflow.storage import phone_numbers, templates
+from titanflow.storage import meta_syncs
 from titanflow.storage.database import Database
 from titanflow.supervision import TaskDone, async_stream, via
 
 _AT_ONCE = 5
-_TIMEOUT_MS = 30_000
 
 
 def sync(db: Database, vault: Vault, settings: Settings) -> dict[str, Any]:
     """Read the templates of all accounts from Meta. Returns {"synced", "wabas": [{"waba_id", "synced", "error"}]}."""
+    questions = MetaQuestions(db, vault, settings.meta_graph_url, settings.meta_api_version)
 
-    def one(account: dict[str, Any]) -> dict[str, Any]:
-        meta = Management(
-            settings.meta_graph_url, settings.meta_api_version, vault.decrypt(bytes(account["access_token"]))
-        )
+    def one(waba_id: str) -> dict[str, Any]:
         try:
-            count = templates.upsert(db, account["waba_id"], meta.templates(account["waba_id"]))
-            return {"waba_id": account["waba_id"], "synced": count, "error": None}
+            return {"waba_id": waba_id, "synced": questions.templates(waba_id), "error": None}
         except TitanFlowError as error:
-            return {"waba_id": account["waba_id"], "synced": 0, "error": error.one_line()}
-        finally:
-            meta.close()
+            return {"waba_id": waba_id, "synced": 0, "error": error.one_line()}
 
-    accounts = phone_numbers.access(db)
+    accounts = [account["waba_id"] for account in meta_syncs.accounts(db)]
     results = async_stream(
-        via("tasks"), one, accounts, max_concurrency=_AT_ONCE, timeout_ms=_TIMEOUT_MS, on_timeout="kill_task"
+        via("tasks"), one, accounts, max_concurrency=_AT_ONCE, timeout_ms=TIMEOUT_S * 1000, on_timeout="kill_task"
     )
     wabas = []
-    for account, result in zip(accounts, results, strict=True):
-        late = {"waba_id": account["waba_id"], "synced": 0, "error": f"no answer within {_TIMEOUT_MS // 1000} s"}
+    for waba_id, result in zip(accounts, results, strict=True):
+        late = {"waba_id": waba_id, "synced": 0, "error": f"no answer within {TIMEOUT_S} s"}
         wabas.append(result.value if isinstance(result, TaskDone) else late)
     return {"synced": sum(one["synced"] for one in wabas), "wabas": wabas}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
+from titanflow.storage import meta_syncs
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.send_windows import TURNS, WindowTurn
 
@@ -62,7 +63,7 @@ _END_PAUSES = """
 
 _CAMPAIGNS = """
     SELECT campaign.id, campaign.max_mps,
-           coalesce(array_agg(number.id ORDER BY number.id) FILTER (WHERE number.state = 'active'), '{}')
+           coalesce(array_agg(number.id ORDER BY number.id) FILTER (WHERE number.shown_state = 'active'), '{}')
                AS number_ids,
            coalesce(array_agg(number.id ORDER BY number.id) FILTER (WHERE number.id IS NOT NULL), '{}')
                AS all_number_ids
@@ -75,7 +76,8 @@ _CAMPAIGNS = """
 
 _NUMBERS = """
     SELECT DISTINCT number.id, number.phone_number_id, number.waba_id, number.access_token, number.max_mps,
-           number.state, number.state_reason, extract(epoch FROM number.paused_until - now())::float8 AS paused_s
+           number.shown_state AS state, number.shown_reason AS state_reason,
+           extract(epoch FROM number.paused_until - now())::float8 AS paused_s
     FROM phone_numbers AS number
     JOIN campaign_numbers AS link ON link.number_id = number.id
     JOIN campaigns AS campaign ON campaign.id = link.campaign_id AND campaign.state = 'running'
@@ -133,11 +135,16 @@ def templates(db: Database, campaign_id: int) -> list[SendableTemplate]:
 
 def stop_template(db: Database, template_id: int, *, status: str) -> None:
     """Keep that Meta no longer lets this template be sent, until a sync or a webhook says otherwise."""
-    with db.connection() as connection:
-        connection.execute(
-            "UPDATE templates SET status = %s, updated_at = now() WHERE id = %s AND status = 'APPROVED'",
+    with db.transaction() as transaction:
+        stopped = transaction.execute(
+            # Its list may go on saying APPROVED: believed again after a minute, longer each time.
+            "UPDATE templates SET status = %s, updated_at = now(), refusals = refusals + 1,"
+            " refused_until = now() + make_interval(secs => 60 * 2 ^ least(refusals, 6))"
+            " WHERE id = %s AND status = 'APPROVED' RETURNING waba_id",
             [status, template_id],
-        )
+        ).fetchone()
+        if stopped is not None:
+            meta_syncs.want_templates(transaction, [stopped[0]])
 
 
 def pause_number(db: Database, number_id: int, *, pause_s: float, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from titanflow.domain.number_facts import NumberFacts
 from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all, fetch_one
 
@@ -22,8 +23,9 @@ def get(db: Database, phone_number_id: str) -> dict[str, Any] | None:
     """Return one number by Meta's id."""
     return fetch_one(
         db,
-        "SELECT phone_number_id, waba_id, display_phone_number, name, max_mps, quality, tier, state, state_reason,"
-        " paused_until, created_at, updated_at FROM phone_numbers WHERE phone_number_id = %(id)s",
+        "SELECT phone_number_id, waba_id, display_phone_number, name, max_mps, quality, tier, status, throughput,"
+        " portfolio_id, shown_state AS state, shown_reason AS state_reason, paused_until, created_at, updated_at"
+        " FROM phone_numbers WHERE phone_number_id = %(id)s",
         {"id": phone_number_id},
     )
 
@@ -33,7 +35,8 @@ def page(db: Database, *, after: int, limit: int) -> list[dict[str, Any]]:
     return fetch_all(
         db,
         "SELECT id AS row_id, (SELECT count(*) FROM phone_numbers) AS total, phone_number_id, waba_id,"
-        " display_phone_number, name, max_mps, quality, tier, state, state_reason, paused_until, created_at, updated_at"
+        " display_phone_number, name, max_mps, quality, tier, status, throughput, portfolio_id, shown_state AS state,"
+        " shown_reason AS state_reason, paused_until, created_at, updated_at"
         " FROM phone_numbers WHERE id > %(after)s ORDER BY id LIMIT %(limit)s",
         {"after": after, "limit": limit},
     )
@@ -55,11 +58,14 @@ def update(db: Database, phone_number_id: str, values: dict[str, Any]) -> dict[s
 
 
 def set_state(db: Database, phone_number_id: str, *, state: str, reason: str | None) -> dict[str, Any] | None:
-    """Pause (until resumed) or resume a number."""
+    """Pause (until resumed) or resume a number. A resume is the operator's word against Meta's block, too."""
     return fetch_one(
         db,
-        "UPDATE phone_numbers SET state = %(state)s, state_reason = %(reason)s, paused_until = NULL, updated_at = now()"
-        " WHERE phone_number_id = %(id)s RETURNING phone_number_id AS id, state",
+        "UPDATE phone_numbers SET state = %(state)s, state_reason = %(reason)s, paused_until = NULL,"
+        " updated_at = now(), meta_block = CASE WHEN %(state)s <> 'active' THEN meta_block END,"
+        " meta_block_kind = CASE WHEN %(state)s <> 'active' THEN meta_block_kind END,"
+        " meta_block_until = CASE WHEN %(state)s <> 'active' THEN meta_block_until END"
+        " WHERE phone_number_id = %(id)s RETURNING phone_number_id AS id, shown_state AS state",
         {"id": phone_number_id, "state": state, "reason": reason},
     )
 
@@ -75,19 +81,49 @@ def delete(db: Database, phone_number_id: str) -> bool:
     return row is not None
 
 
-def access(db: Database) -> list[dict[str, Any]]:
-    """Return one number of each account, with its encrypted token: enough to ask Meta about the account."""
-    return fetch_all(
-        db,
-        "SELECT DISTINCT ON (waba_id) waba_id, phone_number_id, access_token FROM phone_numbers"
-        " WHERE state <> 'blocked' ORDER BY waba_id, id",
-        {},
-    )
+_SYNC = """
+    UPDATE phone_numbers AS known
+    SET display_phone_number = coalesce(%(display)s, display_phone_number), quality = coalesce(%(quality)s, quality),
+        tier = coalesce(%(tier)s, tier), status = coalesce(%(status)s, status),
+        throughput = coalesce(%(throughput)s, throughput),
+        meta_block = CASE WHEN stays THEN meta_block ELSE %(block)s END,
+        meta_block_kind = CASE WHEN stays THEN meta_block_kind WHEN %(block)s::text IS NOT NULL THEN 'status' END,
+        meta_block_until = CASE WHEN stays THEN meta_block_until END,
+        updated_at = now()
+    FROM (SELECT id AS row_id, coalesce(meta_block_kind = 'account'
+                 AND (meta_block_until IS NULL OR meta_block_until > now()), false) AS stays
+          FROM phone_numbers WHERE phone_number_id = %(id)s FOR UPDATE) AS block
+    WHERE known.id = block.row_id
+    RETURNING shown_state
+"""
 
 
-def token_of(db: Database, phone_number_id: str) -> bytes | None:
-    """Return a number's encrypted access token."""
+def sync(db: Database, phone_number_id: str, facts: NumberFacts, *, block: str | None) -> str | None:
+    """Keep what Meta says of a number. block: why its status doesn't let it send. Returns its state, None if unknown.
+
+    An account's block stays until Meta has taken it back or its time is over; then the status decides.
+    """
     row = fetch_one(
-        db, "SELECT access_token FROM phone_numbers WHERE phone_number_id = %(id)s", {"id": phone_number_id}
+        db,
+        _SYNC,
+        {
+            "id": phone_number_id,
+            "display": facts.display_phone_number,
+            "quality": facts.quality,
+            "tier": facts.tier,
+            "status": facts.status,
+            "throughput": facts.throughput,
+            "block": block,
+        },
     )
-    return bytes(row["access_token"]) if row else None
+    return str(row["shown_state"]) if row else None
+
+
+def access(db: Database, phone_number_id: str) -> dict[str, Any] | None:
+    """Return a number's account and encrypted token, and if its portfolio is known."""
+    return fetch_one(
+        db,
+        "SELECT waba_id, access_token, portfolio_id, shown_state AS state FROM phone_numbers"
+        " WHERE phone_number_id = %(id)s",
+        {"id": phone_number_id},
+    )

@@ -19,7 +19,8 @@ def stats(db: Database, campaign_id: int) -> dict[str, Any]:
     )
     numbers = fetch_all(
         db,
-        "SELECT number.phone_number_id, number.display_phone_number, number.state, number.state_reason,"
+        "SELECT number.phone_number_id, number.display_phone_number, number.shown_state AS state,"
+        " number.shown_reason AS state_reason, number.quality, number.status,"
         " coalesce(sum(sent), 0)::bigint AS sent, coalesce(sum(delivered), 0)::bigint AS delivered,"
         " coalesce(sum(read), 0)::bigint AS read, coalesce(sum(failed), 0)::bigint AS failed"
         " FROM campaign_numbers AS link JOIN phone_numbers AS number ON number.id = link.number_id"

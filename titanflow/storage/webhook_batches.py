@@ -4,40 +4,19 @@ An update that PostgreSQL refuses costs itself alone: the batch is written again
 refused ones go to webhook_quarantine.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import orjson
 import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from titanflow.domain.webhooks import (
-    AccountEvent,
-    InboundMessage,
-    Preference,
-    Quarantined,
-    StatusUpdate,
-    TemplateEvent,
-    WebhookBatch,
-)
-from titanflow.storage import statuses
+from titanflow.domain.webhooks import InboundMessage, Quarantined, StatusUpdate, WebhookBatch
+from titanflow.storage import account_news, consent, statuses
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.statuses import Reported, StatusRow
 
 log = structlog.get_logger()
-
-_STOPPED = {
-    "PAUSED",
-    "DISABLED",
-    "DELETED",
-    "REJECTED",
-    "PENDING",
-    "ARCHIVED",
-    "PENDING_DELETION",
-    "IN_APPEAL",
-    "LIMIT_EXCEEDED",
-}
-_BACK = {"APPROVED", "REINSTATED", "UNARCHIVED"}
 
 
 def store(db: Database, batch: WebhookBatch, *, node_id: int) -> list[Reported]:
@@ -71,13 +50,13 @@ def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[R
     if batch.statuses:
         reported = statuses.apply(transaction, [_row(status) for status in batch.statuses], node_id=node_id)
     if batch.messages:
-        _inbox(transaction, batch.messages)
+        consent.hear(transaction, _inbox(transaction, batch.messages))
     for preference in sorted(batch.preferences, key=lambda one: (one.phone, one.at)):
-        _prefer(transaction, preference)
-    for event in batch.template_events:
-        _template(transaction, event)
+        consent.prefer(transaction, preference)
+    if batch.template_events:
+        account_news.hear_of_templates(transaction, batch.template_events)
     if batch.account_events:
-        _account(transaction, batch.account_events)
+        account_news.hear_of_accounts(transaction, batch.account_events)
     if batch.quarantined:
         _quarantine(transaction, batch.quarantined)
     return reported
@@ -120,11 +99,13 @@ _INBOX = """
     SELECT conversation.id, 'inbound', fresh.wamid, fresh.type, fresh.content, fresh.at
     FROM fresh JOIN conversation ON conversation.phone = fresh.sender AND conversation.number_id = fresh.number_id
     ON CONFLICT (wamid) DO NOTHING
+    RETURNING wamid
 """
 
 
-def _inbox(transaction: Connection, messages: Sequence[InboundMessage]) -> None:
-    transaction.execute(
+def _inbox(transaction: Connection, messages: Sequence[InboundMessage]) -> list[InboundMessage]:
+    """Put messages into the inbox. Returns those that are new: what comes again must not count again."""
+    rows = transaction.execute(
         _INBOX,
         {
             "numbers": [one.phone_number_id for one in messages],
@@ -135,48 +116,9 @@ def _inbox(transaction: Connection, messages: Sequence[InboundMessage]) -> None:
             "contents": [orjson.dumps(one.content).decode() for one in messages],
             "ats": [one.at for one in messages],
         },
-    )
-
-
-def _prefer(transaction: Connection, preference: Preference) -> None:
-    if preference.value == "stop":
-        transaction.execute(
-            "INSERT INTO suppressions (phone, reason, source, created_at)"
-            " VALUES (%s, 'opted_out', 'user_preferences', %s) ON CONFLICT (phone) DO NOTHING",
-            [preference.phone, preference.at],
-        )
-    else:  # lifts only what Meta's own switch or its refusal has set, never another opt-out
-        transaction.execute(
-            "DELETE FROM suppressions WHERE phone = %s AND source IN ('user_preferences', '131050')"
-            " AND created_at <= %s",
-            [preference.phone, preference.at],
-        )
-
-
-def _template(transaction: Connection, event: TemplateEvent) -> None:
-    """Stop a template at once; let it go again only on Meta's word that it is approved."""
-    if event.event not in _STOPPED | _BACK:
-        return
-    transaction.execute(
-        "UPDATE templates SET status = %(status)s, updated_at = now()"
-        " WHERE meta_template_id = %(meta_id)s OR (meta_template_id IS NULL AND name = %(name)s"
-        " AND replace(language, '-', '_') = replace(%(language)s, '-', '_'))",
-        {
-            "status": "APPROVED" if event.event in _BACK else event.event,
-            "meta_id": event.meta_template_id,
-            "name": event.name,
-            "language": event.language,
-        },
-    )
-
-
-def _account(transaction: Connection, events: Iterable[AccountEvent]) -> None:
-    """Keep news about accounts and numbers for people to see."""
-    for event in events:
-        transaction.execute(
-            "INSERT INTO audit_log (who, what, target, detail) VALUES ('meta', %s, %s, %s)",
-            [event.field, event.waba_id, Jsonb(event.value)],
-        )
+    ).fetchall()
+    new = {row[0] for row in rows}
+    return [one for one in messages if one.wamid in new]
 
 
 def _quarantine(transaction: Connection, quarantined: Sequence[Quarantined]) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 import falcon
 from pydantic import Field
 
+from titanflow.actors.node.meta_sync import MetaQuestions
 from titanflow.actors.node.reconciler import nudge
 from titanflow.errors import Conflict, NotFound
 from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
 from titanflow.http.context import Context
-from titanflow.meta.management import Management
 from titanflow.storage import phone_numbers
 
 
@@ -96,21 +96,14 @@ class SyncNumber:
 
     def on_post(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
         """Answer the number as it is now. 503 if Meta can't be asked."""
-        token = phone_numbers.token_of(self._context.db, number)
-        if token is None:
-            raise NotFound(f"There is no number {number}", code="number_not_found")
         settings = self._context.settings
-        meta = Management(settings.meta_graph_url, settings.meta_api_version, self._context.vault.decrypt(token))
-        try:
-            fields = meta.number(number)
-        finally:
-            meta.close()
-        change = {
-            "display_phone_number": fields.get("display_phone_number"),
-            "quality": fields.get("quality_rating"),
-            "tier": fields.get("whatsapp_business_manager_messaging_limit"),
-        }
-        response.media = _found(phone_numbers.update(self._context.db, number, change), number)
+        questions = MetaQuestions(
+            self._context.db, self._context.vault, settings.meta_graph_url, settings.meta_api_version
+        )
+        _found(phone_numbers.get(self._context.db, number), number)
+        questions.number(number)
+        response.media = _found(phone_numbers.get(self._context.db, number), number)
+        nudge()
 
 
 class PauseNumber:

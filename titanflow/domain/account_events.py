@@ -1,0 +1,155 @@
+"""What Meta's news about accounts and numbers mean for sending. Pure; the reasons are sentences for people.
+
+Source: Meta's webhook reference (account_update, phone_number_quality_update, business_capability_update) and the
+number's fields in the Graph API. What isn't known here changes nothing and stands in the audit log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from titanflow.domain import tiers
+from titanflow.domain.webhooks import AccountEvent
+
+_LATEST = 253402300799  # year 9999
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAccount:
+    """No number of the account may send. until: then a poll decides; None: until Meta takes it back."""
+
+    reason: str
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAccount:
+    """Meta takes a block back: the next poll of each number decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberNews:
+    """What an event says of one number. digits: of its displayed form; None: nothing said."""
+
+    digits: str
+    tier: str | None
+    status: str | None
+    throughput: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTier:
+    """The messaging limit of the portfolio an account belongs to."""
+
+    tier: str
+
+
+Effect = BlockAccount | ProbeAccount | NumberNews | AccountTier
+
+# account_update's events that stop an account, and why.
+_STOPS = {
+    "ACCOUNT_DELETED": "Meta says that the account was deleted",
+    "ACCOUNT_OFFBOARDED": "Meta says that the account was offboarded",
+    "PARTNER_REMOVED": "The account was disconnected from this app",
+    "ACCOUNT_VIOLATION": "Meta found a violation of its policy",
+}
+_BACK = {"REINSTATE", "REINSTATED", "ACCOUNT_RECONNECTED"}
+_BANS = {
+    "DISABLE": "Meta has disabled the account",
+    "SCHEDULE_FOR_DISABLE": "Meta is about to disable the account",
+}
+_FIX = "Look into WhatsApp Manager; when Meta lifts it, the number goes on by itself."
+
+# The number's `status`: a sentence if it may not send. CONNECTED, FLAGGED, WARNED and unknown words let it send.
+BLOCKING_STATUSES = {
+    "PENDING": "Meta has not connected the number yet",
+    "RESTRICTED": "Meta has restricted the number",
+    "RATE_LIMITED": "The number has used up its messaging limit at Meta",
+    "DISCONNECTED": "The number is disconnected at Meta",
+    "BANNED": "Meta has banned the number",
+    "MIGRATED": "The number was moved to another account",
+    "DELETED": "The number was deleted at Meta",
+}
+
+_NUMBER_EVENTS = {  # older payloads carry the status in the event's name
+    "FLAGGED": ("FLAGGED", None),
+    "UNFLAGGED": ("CONNECTED", None),
+    "THROUGHPUT_UPGRADE": (None, "HIGH"),
+}
+
+
+def effects(event: AccountEvent) -> list[Effect]:
+    """Return what an event changes, nothing for most."""
+    value = event.value
+    match event.field:
+        case "account_update":
+            return _account_update(value)
+        case "phone_number_quality_update":
+            digits = "".join(char for char in str(value.get("display_phone_number", "")) if char.isdigit())
+            status, throughput = _NUMBER_EVENTS.get(_word(value.get("event")), (None, None))
+            limit = tier(value.get("max_daily_conversations_per_business")) or tier(value.get("current_limit"))
+            return [NumberNews(digits, limit, status, throughput)] if digits else []
+        case "business_capability_update":
+            limit = tier(value.get("max_daily_conversations_per_business")) or tier(
+                value.get("max_daily_conversation_per_phone")
+            )
+            return [AccountTier(limit)] if limit else []
+        case _:
+            return []
+
+
+def concerns_templates(event: AccountEvent) -> bool:
+    """Say if the account's templates must be read again: the event says that one has changed, not always how."""
+    return "template" in event.field
+
+
+def status_block(status: str | None) -> str | None:
+    """Return why a number with this status may not send; None if it may."""
+    sentence = BLOCKING_STATUSES.get(_word(status))
+    return f"{sentence}. {_FIX}" if sentence else None
+
+
+def tier(value: Any) -> str | None:
+    """Return a messaging limit as Meta spells it today, TIER_2K; None if it can't be read."""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        return None
+    try:
+        limit = tiers.limit_of(value)
+    except ValueError:
+        return None
+    return "TIER_NOT_SET" if limit == "not_set" else tiers.spelling(limit)
+
+
+def _account_update(value: Mapping[str, Any]) -> list[Effect]:
+    event = _word(value.get("event"))
+    if event in _BACK:
+        return [ProbeAccount()]
+    if event in _STOPS:
+        return [BlockAccount(f"{_STOPS[event]}. {_FIX}", None)]
+    if event == "DISABLED_UPDATE":
+        ban = value.get("ban_info")
+        state = _word(ban.get("waba_ban_state")) if isinstance(ban, dict) else ""
+        if state in _BACK:
+            return [ProbeAccount()]
+        return [BlockAccount(f"{_BANS.get(state, _BANS['DISABLE'])}. {_FIX}", None)]
+    if event == "ACCOUNT_RESTRICTION":
+        restrictions = value.get("restriction_info")
+        for one in restrictions if isinstance(restrictions, list) else []:
+            if isinstance(one, dict) and _word(one.get("restriction_type")) == "RESTRICTED_BIZ_INITIATED_MESSAGING":
+                until = _moment(one.get("expiration"))
+                when = f" until {until:%Y-%m-%d %H:%M} UTC" if until else ""
+                return [BlockAccount(f"Meta doesn't let the account send first{when}. {_FIX}", until)]
+    return []
+
+
+def _word(value: Any) -> str:
+    return value.strip().upper()[:64].replace("\x00", "") if isinstance(value, str) else ""
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        seconds = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return datetime.fromtimestamp(seconds, UTC) if 0 < seconds <= _LATEST else None

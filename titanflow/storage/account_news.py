@@ -1,0 +1,112 @@
+"""What Meta says by webhook about templates, accounts and numbers. Events come late, twice and in any order.
+
+So only a stop is believed as it comes; good news asks for a poll, and the poll's answer is believed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from titanflow.domain.account_events import (
+    AccountTier,
+    BlockAccount,
+    NumberNews,
+    ProbeAccount,
+    concerns_templates,
+    effects,
+)
+from titanflow.domain.webhooks import AccountEvent, TemplateEvent
+from titanflow.storage import meta_syncs
+from titanflow.storage.database import Connection
+
+_STOPPED = {
+    "PAUSED",
+    "DISABLED",
+    "DELETED",
+    "REJECTED",
+    "PENDING",
+    "ARCHIVED",
+    "PENDING_DELETION",
+    "IN_APPEAL",
+    "LIMIT_EXCEEDED",
+    "LOCKED",
+}
+
+# By Meta's id; by name only while the id isn't known, and only within the account: names repeat across accounts.
+_STOP_TEMPLATE = """
+    UPDATE templates SET status = %(status)s, updated_at = now()
+    WHERE meta_template_id = %(meta_id)s
+       OR (meta_template_id IS NULL AND waba_id = %(waba_id)s AND name = %(name)s
+           AND replace(language, '-', '_') = replace(%(language)s, '-', '_'))
+"""
+
+# Meta says it is back: the list is believed at once, whatever it was refused for before.
+_BELIEVE_TEMPLATE = "UPDATE templates SET refused_until = NULL, refusals = 0 WHERE meta_template_id = %(meta_id)s"
+
+# By Meta's clock alone; an event without a time is taken as it comes.
+_NOT_LATE = "(%(at)s::timestamptz IS NULL OR meta_event_at IS NULL OR meta_event_at <= %(at)s)"
+
+_BLOCK_ACCOUNT = f"""
+    UPDATE phone_numbers
+    SET meta_block = %(reason)s, meta_block_kind = 'account', meta_block_until = %(until)s,
+        meta_event_at = coalesce(%(at)s, meta_event_at), updated_at = now()
+    WHERE waba_id = %(waba_id)s AND {_NOT_LATE}
+"""  # noqa: S608  (constants only)
+
+_LET_POLL_DECIDE = f"""
+    UPDATE phone_numbers
+    SET meta_block_until = now(), meta_event_at = coalesce(%(at)s, meta_event_at), updated_at = now()
+    WHERE waba_id = %(waba_id)s AND {_NOT_LATE}
+"""  # noqa: S608  (constants only)
+
+_NUMBER = """
+    UPDATE phone_numbers
+    SET tier = coalesce(%(tier)s, tier), status = coalesce(%(status)s, status),
+        throughput = coalesce(%(throughput)s, throughput), updated_at = now()
+    WHERE waba_id = %(waba_id)s AND regexp_replace(display_phone_number, '\\D', '', 'g') = %(digits)s
+"""
+
+_TIER = """
+    UPDATE phone_numbers SET tier = %(tier)s, updated_at = now()
+    WHERE coalesce(portfolio_id, waba_id) IN (SELECT coalesce(portfolio_id, waba_id) FROM phone_numbers
+                                              WHERE waba_id = %(waba_id)s)
+"""
+
+
+def hear_of_templates(transaction: Connection, events: Sequence[TemplateEvent]) -> None:
+    """Stop templates at once; have all templates of the accounts read again."""
+    for event in events:
+        parameters: dict[str, Any] = {
+            "status": event.event,
+            "meta_id": event.meta_template_id,
+            "waba_id": event.waba_id,
+            "name": event.name,
+            "language": event.language,
+        }
+        transaction.execute(_STOP_TEMPLATE if event.event in _STOPPED else _BELIEVE_TEMPLATE, parameters)
+    meta_syncs.want_templates(transaction, sorted({event.waba_id for event in events}))
+
+
+def hear_of_accounts(transaction: Connection, events: Sequence[AccountEvent]) -> None:
+    """Keep the news for people, and let follow what follows for the numbers. In the order of Meta's time."""
+    for event in sorted(events, key=lambda one: (one.at is not None, one.at)):
+        transaction.execute(
+            "INSERT INTO audit_log (who, what, target, detail) VALUES ('meta', %s, %s, %s)",
+            [event.field, event.waba_id, Jsonb(event.value)],
+        )
+        for effect in effects(event):
+            parameters: dict[str, Any] = {"waba_id": event.waba_id, "at": event.at}
+            match effect:
+                case BlockAccount(reason, until):
+                    transaction.execute(_BLOCK_ACCOUNT, {**parameters, "reason": reason, "until": until})
+                case ProbeAccount():
+                    transaction.execute(_LET_POLL_DECIDE, parameters)
+                case NumberNews(digits, tier, status, throughput):
+                    news = {"digits": digits, "tier": tier, "status": status, "throughput": throughput}
+                    transaction.execute(_NUMBER, {**parameters, **news})
+                case AccountTier(tier):
+                    transaction.execute(_TIER, {**parameters, "tier": tier})
+    about_templates = {event.waba_id for event in events if concerns_templates(event)}
+    meta_syncs.want_templates(transaction, sorted(about_templates))
+    meta_syncs.want_numbers(transaction, sorted({one.waba_id for one in events if not concerns_templates(one)}))
