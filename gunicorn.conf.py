@@ -10,13 +10,15 @@ import os  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
+import structlog  # noqa: E402
+
 from titanflow import application  # noqa: E402
 from titanflow.errors import TitanFlowError  # noqa: E402
 from titanflow.http import wsgi  # noqa: E402
 from titanflow.http.app import create_app  # noqa: E402
 from titanflow.http.context import Context  # noqa: E402
 from titanflow.settings import load  # noqa: E402
-from titanflow.supervision import Watchdog, log_every_start_and_end, sleep_ms, spawn_plain  # noqa: E402
+from titanflow.supervision import Watchdog, is_alive, log_every_start_and_end, sleep_ms, spawn_plain  # noqa: E402
 from titanflow.telemetry import logs, metrics  # noqa: E402
 
 try:
@@ -39,6 +41,9 @@ errorlog = "-"
 loglevel = "warning"
 
 _CANNOT_BOOT = 3  # gunicorn's own code for a worker that must not be started again
+_TREE_DIED = 1  # any other code: gunicorn starts a new worker
+
+log = structlog.get_logger()
 
 
 def _adds_something(record: logging.LogRecord) -> bool:
@@ -67,6 +72,9 @@ def post_worker_init(worker: Any) -> None:
     def stop_with_the_worker() -> None:
         # worker_exit comes too late, or never while a connection is open: the tree stops as soon as it is known.
         while worker.alive:
+            if not is_alive(running.root):  # it has used up its restarts; a server without a tree serves nobody
+                log.critical("application.died", why="the tree has used up its restarts; the worker starts anew")
+                os._exit(_TREE_DIED)
             sleep_ms(100)
         running.stop()
 
