@@ -20,7 +20,7 @@ from titanflow.supervision import Call, From, GenServer, NoReply, Reply, Stop, c
 
 log = structlog.get_logger()
 
-_REFILL = 2_000
+_REFILL = 1_000
 _LOW_WATER = 1_000
 _DUE_EVERY_MS = 1_000
 _IDLE_MS = 500
