@@ -4,9 +4,9 @@ import random
 
 import pytest
 
+from titanflow.sandbox.lives import fate
 from titanflow.sandbox.profiles import PROFILES
 from titanflow.sandbox.users import user_of, wa_id
-from titanflow.sandbox.webhooks import fate
 
 
 @pytest.mark.parametrize("name", PROFILES)

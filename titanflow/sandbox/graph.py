@@ -1,143 +1,28 @@
-"""The Graph API of the sandbox: messages, templates, numbers, with the faults of the profile."""
+"""The Graph API of the sandbox beside messages: accounts, numbers, tokens."""
 
 import asyncio
-import random
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from titanflow.sandbox.errors import Refusal
-from titanflow.sandbox.ledger import Accepted, Ledger
-from titanflow.sandbox.profiles import PROFILES, Profile
-from titanflow.sandbox.rules import Rule, Rules
-from titanflow.sandbox.users import user_of
-from titanflow.sandbox.validation import Template, check_message
-from titanflow.sandbox.webhooks import Webhooks
+from titanflow.sandbox.limits import tier_name
+from titanflow.sandbox.media import URL_S
+from titanflow.sandbox.state import Account, Meta, Number, unknown_object
 
-_THROTTLE_PHASE_S = 10.0
-_SLOW_S = 35.0
-_HANG_S = 300.0
-
-_BUTTON_URL = "https://shop.example.com/{{1}}"
-TEMPLATES: list[dict[str, Any]] = [
-    {
-        "name": "spring_offer",
-        "language": "en_US",
-        "components": [
-            {"type": "BODY", "text": "Hi {{1}}, your code {{2}} is waiting. See you in {{3}}!"},
-            {"type": "FOOTER", "text": "Reply STOP to opt out"},
-        ],
-    },
-    {
-        "name": "spring_offer_named",
-        "language": "en_US",
-        "parameter_format": "NAMED",
-        "components": [
-            {"type": "BODY", "text": "Hi {{first_name}}, see you in {{city}}!"},
-            {"type": "BUTTONS", "buttons": [{"type": "URL", "text": "Shop", "url": _BUTTON_URL}]},
-        ],
-    },
-    {
-        "name": "spring_offer_picture",
-        "language": "en_US",
-        "components": [
-            {"type": "HEADER", "format": "IMAGE"},
-            {"type": "BODY", "text": "Hi {{1}}!"},
-            {"type": "BUTTONS", "buttons": [{"type": "COPY_CODE", "example": "SPRING26"}]},
-        ],
-    },
-]
-
-
-@dataclass
-class Number:
-    """A phone number of this Meta."""
-
-    id: str
-    waba_id: str
-    display: str
-    mps: int = 1000
-    quality: str = "GREEN"
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """As webhooks carry it."""
-        return {"display_phone_number": self.display, "phone_number_id": self.id}
-
-
-@dataclass
-class Meta:
-    """Everything this Meta knows."""
-
-    ledger: Ledger
-    webhooks: Webhooks
-    profile: Profile
-    seed: int
-    latency_s: float
-    tokens: set[str] = field(default_factory=set)
-    numbers: dict[str, Number] = field(default_factory=dict)
-    templates: dict[str, dict[tuple[str, str], Template]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.random = random.Random(self.seed)  # noqa: S311  (a simulation, no secret)
-        self.rules = Rules(self.seed)
-        self.fired: set[int] = set()
-        self.pairs: set[str] = set()
-        self._wamids = 0
-        self._doubts = [(kind, share) for kind, share in self.profile.doubt.items()]
-
-    def use(self, name: str) -> None:
-        """Change the fault profile."""
-        self.profile = self.webhooks.profile = PROFILES[name]
-        self._doubts = list(self.profile.doubt.items())
-
-    def number(self, phone_number_id: str) -> Number:
-        """Return a number; in an open sandbox an unknown one comes into being."""
-        known = self.numbers.get(phone_number_id)
-        if known is None:
-            if self.tokens or not phone_number_id.isdigit():
-                details = f"Object with ID '{phone_number_id}' does not exist"
-                raise Refusal(100, f"Unsupported post request. {details}", subcode=33)
-            known = self.numbers[phone_number_id] = Number(phone_number_id, "900000001", "15550" + phone_number_id[-6:])
-        return known
-
-    def templates_of(self, waba_id: str) -> dict[tuple[str, str], Template]:
-        """Return an account's templates; a new account has a few approved ones."""
-        if waba_id not in self.templates:
-            self.templates[waba_id] = {}
-            for n, one in enumerate(TEMPLATES):
-                made = Template(id=f"{waba_id}{n:03d}", **one)
-                self.templates[waba_id][made.name, made.language] = made
-        return self.templates[waba_id]
-
-    def check_token(self, request: web.Request) -> None:
-        """Raise Refusal 190 unless the token is known; without configured tokens any will do."""
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        if not token or (self.tokens and token not in self.tokens):
-            raise Refusal(190, "Invalid OAuth access token - Cannot parse access token", status=401)
-
-    def next_wamid(self) -> str:
-        """Return a new message id."""
-        self._wamids += 1
-        return f"wamid.HBgL{self.seed:04d}{self._wamids:012d}FQIAERgS=="
-
-    def doubt(self) -> str | None:
-        """Draw an ambiguous fault."""
-        if not self._doubts:
-            return None
-        drawn = self.random.random()
-        for kind, share in self._doubts:
-            if drawn < share:
-                return kind
-            drawn -= share
-        return None
-
+VERSION = r"/{version:v\d+\.\d+}"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_APP = "670843887433847"
+_ALWAYS = {"id"}
+_NUMBER_DEFAULT = ("id", "verified_name", "code_verification_status", "display_phone_number", "quality_rating",
+                   "platform_type", "throughput", "status", "name_status", "account_mode",
+                   "whatsapp_business_manager_messaging_limit")  # fmt: skip
+_ACCOUNT_DEFAULT = ("id", "name", "currency", "timezone_id", "message_template_namespace", "owner_business_info")
+_OF_ACCOUNTS = ("owner_business_info", "currency", "timezone_id", "message_template_namespace")
 
 
 def answer(data: object, status: int = 200) -> web.Response:
@@ -150,221 +35,220 @@ def refusal(error: Refusal) -> web.Response:
     return web.Response(body=error.body(), status=error.status, headers=error.headers, content_type="application/json")
 
 
-def messages_handler(meta: Meta) -> Handler:
-    """POST /{version}/{phone_number_id}/messages."""
+async def json_of(request: web.Request) -> dict[str, Any]:
+    """The request's body. Raises Refusal 100 unless it is a JSON object."""
+    raw = await request.read()
+    try:
+        body = orjson.loads(raw) if raw else {}
+    except orjson.JSONDecodeError:
+        raise Refusal(100, "The body is not valid JSON") from None
+    if not isinstance(body, dict):
+        raise Refusal(100, "The body is not a JSON object")
+    return body
 
-    async def post(request: web.Request) -> web.StreamResponse:
-        at = asyncio.get_running_loop().time()
-        number_id = request.match_info["id"]
-        in_window = meta.ledger.arrived(number_id, at)
-        raw = await request.read()
+
+def guarded(meta: Meta, handler: Handler) -> Handler:
+    """Check the token, let the rules about management fire, answer refusals."""
+
+    async def run(request: web.Request) -> web.StreamResponse:
         try:
-            meta.check_token(request)
-            number = meta.number(number_id)
-            try:
-                body = orjson.loads(raw)
-            except orjson.JSONDecodeError:
-                raise Refusal(100, "The body is not valid JSON") from None
-            to, template = check_message(body, meta.templates_of(number.waba_id))
-            echo = body.get("biz_opaque_callback_data", "")
-            about = {"number": number_id, "waba": number.waba_id, "template": template, "to": to, "echo": echo}
-            rule = meta.rules.fired("answer", **about)
+            meta.check_token(token_of(request))
+            object_id = request.match_info["id"]
+            waba = meta.numbers[object_id].waba_id if object_id in meta.numbers else object_id
+            rule = meta.rules.fired("management", path=request.path_qs, waba=waba)
             if rule is not None:
-                raise rule.refusal(number.waba_id)
-            _throttle(meta, number, to, in_window, at)
+                await asyncio.sleep(rule.delay_s or 0.0)
+                if rule.code is None:
+                    status = rule.http_status or 500
+                    return web.Response(status=status, text="<html>Sorry</html>", content_type="text/html")
+                raise rule.refusal(waba)
+            return await handler(request)
         except Refusal as error:
-            meta.ledger.refused[error.code] += 1
-            await asyncio.sleep(meta.latency_s)
             return refusal(error)
-        rule = meta.rules.fired("doubt", **about)
-        kind = meta.doubt() if rule is None else rule.kind
-        if kind is not None:
-            meta.ledger.faults[kind] += 1
-        wait_s = _wait_s(meta, kind, rule)
-        if kind is not None and kind.endswith("_before"):
-            await asyncio.sleep(wait_s)
-            return await _doubtful(request, kind, b"")
-        wamid = meta.next_wamid()
-        user = user_of(to, meta.seed, meta.profile)
-        failing = meta.rules.fired("status", **about)
-        if failing is not None:
-            user = replace(user, failure=failing.code)
-        meta.ledger.accept(Accepted(at, number_id, to, template, echo, wamid, kind is None))
-        meta.webhooks.life_of(number.waba_id, number.metadata, wamid, user, echo, time.time())
-        accepted = orjson.dumps(
-            {
-                "messaging_product": "whatsapp",
-                "contacts": [{"input": body["to"], "wa_id": user.wa_id}],
-                "messages": [{"id": wamid, "message_status": "accepted"}],
-            }
-        )
-        await asyncio.sleep(wait_s)
-        if kind is not None:
-            return await _doubtful(request, kind, accepted)
-        return web.Response(body=accepted, content_type="application/json")
 
-    return post
+    return run
 
 
-def _throttle(meta: Meta, number: Number, to: str, in_window: int, at: float) -> None:
-    """Raise a Refusal if a limit, or the profile, says so."""
-    profile = meta.profile
-    allowed: float = number.mps
-    if profile.throttle_share < 1 and int(at / _THROTTLE_PHASE_S) % 2:
-        allowed *= profile.throttle_share
-    if in_window > allowed + 1:
-        raise Refusal(130429, "Rate limit hit: message failed to send because of too many messages")
-    if profile.pair and to not in meta.pairs and user_of(to, meta.seed, profile).pair_limited:
-        meta.pairs.add(to)
-        raise Refusal(131056, "pair rate limit hit")
-    for code, after in profile.once.items():
-        if code not in meta.fired and len(meta.ledger.accepted) >= after:
-            meta.fired.add(code)
-            raise Refusal(code, "The limit is reached, once in this run")
-    for code, share in profile.refuse.items():
-        if meta.random.random() < share:
-            raise Refusal(code, "Refused by the fault profile")
+def token_of(request: web.Request) -> str:
+    """The bearer token, "" if there is none."""
+    header = request.headers.get("Authorization", "")
+    return header.removeprefix("Bearer ").removeprefix("OAuth ").strip() or request.query.get("access_token", "")
 
 
-def _wait_s(meta: Meta, kind: str | None, rule: Rule | None) -> float:
-    if rule is not None and rule.delay_s is not None:
-        return rule.delay_s
-    if kind is not None and kind.startswith("hang_"):
-        return _HANG_S
-    return _SLOW_S if kind is not None and kind.startswith("slow_") else meta.latency_s
-
-
-async def _doubtful(request: web.Request, kind: str, accepted: bytes) -> web.StreamResponse:
-    """Answer in a way that proves nothing, or that merely looks odd."""
-    what = kind.rpartition("_")[0]
-    transport = request.transport
-    if what.startswith("code_"):
-        return refusal(Refusal(int(what.removeprefix("code_")), "Something went wrong"))
-    if what == "cut" and accepted and transport is not None:
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(accepted)}\r\n\r\n"
-        transport.write(head.encode() + accepted[: len(accepted) // 2])
-        transport.close()
-        return web.Response()
-    if what in ("reset", "hang", "cut") and transport is not None:
-        transport.abort()
-        return web.Response()
-    if what == "close" and transport is not None:
-        transport.close()
-        return web.Response()
-    if what == "malformed":
-        return web.Response(body=b'{"messages": [{"id', content_type="application/json")
-    if what == "empty":
-        return web.Response(body=b"", content_type="application/json")
-    if what == "no_messages":
-        return web.Response(body=b'{"messaging_product": "whatsapp"}', content_type="application/json")
-    if what.startswith("html"):
-        status = int(what.partition("_")[2] or 502)
-        return web.Response(body=b"<html>Bad Gateway</html>", status=status, content_type="text/html")
-    if what == "redirect":
-        return web.Response(body=b"<html>Moved</html>", status=302, headers={"Location": "/login"})
-    if what == "slow" and not accepted:
-        return refusal(Refusal(131016))
-    return await _odd(request, what, accepted)
-
-
-async def _odd(request: web.Request, what: str, accepted: bytes) -> web.StreamResponse:
-    response = web.Response(body=accepted, content_type="text/html" if what == "text_type" else "application/json")
-    if what == "gzip":
-        response.enable_compression(web.ContentCoding.gzip)
-    elif what == "extra_fields":
-        response.body = orjson.dumps({**orjson.loads(accepted), "new": {"nested": [1, None]}, "warning": "\u00e9"})
-    elif what == "close_after_answer":
-        response.force_close()
-    elif what == "chunked":
-        streamed = web.StreamResponse(headers={"Content-Type": "application/json"})
-        streamed.enable_chunked_encoding()
-        await streamed.prepare(request)
-        for start in range(0, len(accepted), 40):
-            await streamed.write(accepted[start : start + 40])
-        return streamed
-    return response
+def page(meta: Meta, request: web.Request, found: list[dict[str, Any]]) -> web.Response:
+    """A page of a list: `limit`, `after`; spoilt as the control API says. Raises Refusal for a bad cursor."""
+    paging, after = meta.paging, request.query.get("after") or "0"
+    if paging.expire and "after" in request.query:
+        paging.expire -= 1
+        after = "expired"
+    start = int(after.rstrip("e")) if after.rstrip("e").isdigit() else -1
+    limit = request.query.get("limit", "25")
+    if not 0 <= start <= len(found) or not limit.isdigit():
+        raise Refusal(100, "Invalid cursors values passed to the API")
+    size = max(1, min(int(limit), paging.limit or 250, 250))
+    if paging.empty_first and not after.endswith("e"):
+        part, following = [], f"{start}e"
+    else:
+        part, following = found[start : start + size], str(start + size)
+    cursors: dict[str, Any] = {"cursors": {"before": after, "after": following}}
+    if (not part and paging.empty_first and found) or start + size < len(found):
+        cursors["next"] = str(request.url.update_query(after=following))
+    return answer({"data": part, "paging": cursors})
 
 
 def management_routes(meta: Meta) -> list[web.RouteDef]:
-    """Templates and numbers, as far as a sender reads and writes them."""
+    """Accounts, numbers, tokens; `GET /{id}` tells by the id what it is."""
 
-    def guarded(handler: Handler) -> Handler:
-        async def run(request: web.Request) -> web.StreamResponse:
-            try:
-                meta.check_token(request)
-                rule = meta.rules.fired("management", path=request.path)
-                if rule is not None:
-                    return (
-                        web.Response(status=rule.http_status or 500) if rule.code is None else refusal(rule.refusal(""))
-                    )
-                return await handler(request)
-            except Refusal as error:
-                return refusal(error)
-
-        return run
-
-    async def templates(request: web.Request) -> web.StreamResponse:
-        known = [one.as_graph() for one in meta.templates_of(request.match_info["id"]).values()]
-        limit = max(1, min(int(request.query.get("limit", "25")), 250))
-        start = int(request.query.get("after", "0") or 0)
-        page = known[start : start + limit]
-        paging: dict[str, Any] = {"cursors": {"before": str(start), "after": str(start + len(page))}}
-        if start + limit < len(known):
-            paging["next"] = str(request.url.update_query(after=str(start + limit)))
-        return answer({"data": page, "paging": paging})
-
-    async def create_template(request: web.Request) -> web.StreamResponse:
-        body = orjson.loads(await request.read())
-        waba_id = request.match_info["id"]
-        known = meta.templates_of(waba_id)
-        made = Template(
-            id=f"{waba_id}{len(known):03d}",
-            name=str(body.get("name")),
-            language=str(body.get("language")),
-            components=body.get("components") or [],
-            category=str(body.get("category", "MARKETING")),
-            parameter_format=str(body.get("parameter_format", "POSITIONAL")),
-            status="PENDING",
-        )
-        known[made.name, made.language] = made
-
-        def approve() -> None:
-            made.status = "APPROVED"
-            event = {
-                "event": "APPROVED",
-                "message_template_id": int(made.id),
-                "message_template_name": made.name,
-                "message_template_language": made.language,
-                "reason": "NONE",
-            }
-            meta.webhooks.schedule(0, waba_id, "message_template_status_update", event)
-
-        asyncio.get_running_loop().call_later(0.5, approve)
-        return answer({"id": made.id, "status": "PENDING", "category": made.category})
-
-    async def number(request: web.Request) -> web.StreamResponse:
-        one = meta.number(request.match_info["id"])
-        return answer(
-            {
-                "id": one.id,
-                "display_phone_number": one.display,
-                "verified_name": "Sandbox",
-                "status": "CONNECTED",
-                "quality_rating": one.quality,
-                "throughput": {"level": "HIGH" if one.mps > 80 else "STANDARD"},
-                "whatsapp_business_manager_messaging_limit": "TIER_UNLIMITED",
-            }
-        )
+    async def node(request: web.Request) -> web.StreamResponse:
+        object_id = request.match_info["id"]
+        if object_id in meta.media.uploads:
+            return answer(media_node(meta, request, object_id))
+        for _, template in meta.all_templates():
+            if template.id == object_id:
+                return answer(template.as_graph())
+        about_account = any(name in request.query.get("fields", "") for name in _OF_ACCOUNTS)
+        if object_id not in meta.numbers and (object_id in meta.accounts or about_account):
+            return answer(_picked(request, _account(meta.account(object_id)), _ACCOUNT_DEFAULT))
+        return answer(_picked(request, _number(meta, meta.number(object_id)), _NUMBER_DEFAULT))
 
     async def numbers(request: web.Request) -> web.StreamResponse:
-        waba_id = request.match_info["id"]
-        found = [{"id": one.id} for one in meta.numbers.values() if one.waba_id == waba_id]
-        return answer({"data": found, "paging": {"cursors": {}}})
+        found = meta.numbers_of(meta.account(request.match_info["id"]).id)
+        return page(meta, request, [_picked(request, _number(meta, one), _NUMBER_DEFAULT) for one in found])
 
-    version = r"/{version:v\d+\.\d+}"
+    async def subscribed(request: web.Request) -> web.StreamResponse:
+        account = meta.account(request.match_info["id"])
+        if request.method == "GET":
+            app = {"id": _APP, "name": "Sandbox", "link": "https://example.com"}
+            return answer({"data": [{"whatsapp_business_api_data": app}] if account.subscribed else []})
+        account.subscribed = request.method == "POST"
+        return answer({"success": True})
+
+    async def register(request: web.Request) -> web.StreamResponse:
+        number = meta.number(request.match_info["id"])
+        number.registered = request.path.endswith("/register")
+        return answer({"success": True})
+
+    async def debug_token(request: web.Request) -> web.StreamResponse:
+        return answer({"data": _token(meta, request.query.get("input_token", ""))})
+
+    def route(method: str, path: str, handler: Handler) -> web.RouteDef:
+        return web.route(method, VERSION + path, guarded(meta, handler))
+
     return [
-        web.get(version + "/{id}/message_templates", guarded(templates)),
-        web.post(version + "/{id}/message_templates", guarded(create_template)),
-        web.get(version + "/{id}/phone_numbers", guarded(numbers)),
-        web.get(version + "/{id}", guarded(number)),
+        web.get(VERSION + "/debug_token", debug_token),
+        route("GET", "/{id}/phone_numbers", numbers),
+        *(route(method, "/{id}/subscribed_apps", subscribed) for method in ("GET", "POST", "DELETE")),
+        route("POST", "/{id}/register", register),
+        route("POST", "/{id}/deregister", register),
+        route("GET", "/{id}", node),
     ]
+
+
+def media_node(meta: Meta, request: web.Request, media_id: str) -> dict[str, Any]:
+    """What `GET /{media_id}` answers. Raises Refusal for one that is gone, or that is another number's."""
+    upload = meta.media.get(media_id, meta.clock.now())
+    asked = request.query.get("phone_number_id")
+    if upload is None or (asked is not None and asked != upload.number):
+        raise unknown_object(media_id)
+    return {
+        "messaging_product": "whatsapp",
+        "url": f"{request.url.origin()}/_media/{upload.id}?until={int(meta.clock.now() + URL_S)}",
+        "mime_type": upload.mime_type,
+        "sha256": upload.sha256,
+        "file_size": len(upload.content),
+        "id": upload.id,
+    }
+
+
+def _picked(request: web.Request, data: dict[str, Any], default: tuple[str, ...]) -> dict[str, Any]:
+    """Only the fields that were asked for."""
+    asked = request.query.get("fields")
+    names = _ALWAYS | {one.partition("{")[0].strip() for one in asked.split(",")} if asked else set(default)
+    return {name: value for name, value in data.items() if name in names}
+
+
+def _number(meta: Meta, number: Number) -> dict[str, Any]:
+    account = meta.account(number.waba_id)
+    in_maintenance = meta.clock.now() < number.maintenance_until
+    return {
+        "id": number.id,
+        "display_phone_number": "+" + number.display,
+        "verified_name": number.name,
+        "status": number.status if number.registered else "DISCONNECTED",
+        "quality_rating": number.quality,
+        "throughput": {"level": number.throughput},
+        "name_status": number.name_status,
+        "code_verification_status": "VERIFIED",
+        "platform_type": "CLOUD_API" if number.registered else "NOT_APPLICABLE",
+        "account_mode": "LIVE",
+        "whatsapp_business_manager_messaging_limit": tier_name(account.portfolio.tier_limit),
+        "messaging_limit_tier": tier_name(account.portfolio.tier_limit),
+        "health_status": _health(account, number, in_maintenance=in_maintenance),
+    }
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "currency": "EUR",
+        "timezone_id": "1",
+        "message_template_namespace": f"ns_{account.id}",
+        "owner_business_info": {"name": account.portfolio.name, "id": account.portfolio.id},
+        "business_verification_status": "verified",
+        "account_review_status": "APPROVED",
+        "whatsapp_business_manager_messaging_limit": tier_name(account.portfolio.tier_limit),
+        "health_status": _health(account, None, in_maintenance=False),
+    }
+
+
+def _health(account: Account, number: Number | None, *, in_maintenance: bool) -> dict[str, Any]:
+    """The worst entity decides."""
+    entities: list[dict[str, Any]] = []
+    if number is not None:
+        usable = number.registered and number.status in ("CONNECTED", "FLAGGED", "WARNED") and not in_maintenance
+        one: dict[str, Any] = {"entity_type": "PHONE_NUMBER", "id": number.id, "can_send_message": "AVAILABLE"}
+        if not usable:
+            one["can_send_message"] = "BLOCKED"
+            one["errors"] = [_reason(141000, f"The phone number is {number.status}.", "Register it, or wait.")]
+        elif number.quality == "RED" or number.status != "CONNECTED":
+            one["can_send_message"] = "LIMITED"
+            one["additional_info"] = [f"Quality is {number.quality}, status is {number.status}."]
+        entities.append(one)
+    waba: dict[str, Any] = {"entity_type": "WABA", "id": account.id, "can_send_message": "AVAILABLE"}
+    if account.no_payment:
+        waba["can_send_message"] = "BLOCKED"
+        waba["errors"] = [_reason(141006, "There is an error with the payment method.", "Add a payment method.")]
+    elif account.refuse is not None:
+        waba["can_send_message"] = "BLOCKED"
+        waba["errors"] = [_reason(account.refuse, "The account is restricted.", "Appeal in Business Support.")]
+    entities.append(waba)
+    entities.append({"entity_type": "BUSINESS", "id": account.portfolio.id, "can_send_message": "AVAILABLE"})
+    entities.append({"entity_type": "APP", "id": _APP, "can_send_message": "AVAILABLE"})
+    verdicts = {one["can_send_message"] for one in entities}
+    worst = next(one for one in ("BLOCKED", "LIMITED", "AVAILABLE") if one in verdicts)
+    return {"can_send_message": worst, "entities": entities}
+
+
+def _reason(code: int, description: str, solution: str) -> dict[str, Any]:
+    return {"error_code": code, "error_description": description, "possible_solution": solution}
+
+
+def _token(meta: Meta, token: str) -> dict[str, Any]:
+    scopes = ["whatsapp_business_management", "whatsapp_business_messaging"]
+    try:
+        meta.check_token(token)
+    except Refusal as error:
+        problem = {"code": error.code, "message": error.details, "subcode": error.subcode}
+        return {"app_id": _APP, "is_valid": False, "scopes": [], "error": problem}
+    until = meta.tokens.get(token)
+    expires_at = 0 if until is None else int(meta.clock.wall() + until - meta.clock.now())
+    return {
+        "app_id": _APP,
+        "type": "SYSTEM_USER",
+        "is_valid": True,
+        "expires_at": expires_at,
+        "data_access_expires_at": 0,
+        "scopes": scopes,
+        "granular_scopes": [{"scope": scope, "target_ids": sorted(meta.accounts)} for scope in scopes],
+    }

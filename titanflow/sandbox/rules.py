@@ -15,7 +15,7 @@ import orjson
 
 from titanflow.sandbox.errors import SHAPES, SUBCODES, Refusal
 
-WHERE = ("answer", "doubt", "status", "management")
+WHERE = ("answer", "doubt", "status", "webhook", "management")
 DOUBTS = (
     *(f"code_{code}" for code in (1, 2, 506, 131000, 131016, 133004)),
     *("reset", "close", "cut", "malformed", "empty", "no_messages", "slow", "hang"),

@@ -5,150 +5,232 @@ import hashlib
 import heapq
 import hmac
 import itertools
-import json
 import random
+import re
+import time
 from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import orjson
 
-from titanflow.sandbox.errors import as_webhook
+from titanflow.sandbox.clock import Clock
+from titanflow.sandbox.ledger import STATUSES, Ledger
+from titanflow.sandbox.lives import Life, Looks, fate, status_bytes
 from titanflow.sandbox.profiles import Profile
-from titanflow.sandbox.users import User
+from titanflow.sandbox.rules import Rules
 
 _TICK_S = 0.05
-_BATCH = 200
-_CONCURRENT = 8
+_SLICE = 100  # updates between two looks at the sockets: some 0.3 ms
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 5.0
 _ANSWER_TIMEOUT_S = 20.0
+_REPLAYABLE = 200
+_LARGEST = 3 * 2**20 - 64 * 1024
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+@dataclass(slots=True, eq=False)
+class Update:
+    """One change that is no status. acknowledged: called when somebody answered 200 to it."""
+
+    waba_id: str
+    field: str
+    value: dict[str, Any]
+    acknowledged: Callable[[], None] | None = None
+
+
+Made = Callable[[], Update | None]  # an update that is made when it is due
+Due = tuple[float, int, Life | Update | Made, int, float]  # when, order, what, status, wall time
+
+
+@dataclass(slots=True, eq=False)
+class Body:
+    """A POST to be delivered: its bytes, and what a 200 acknowledges."""
+
+    content: bytes
+    statuses: list[tuple[int, int]]
+    updates: list[Update]
+    count: int
 
 
 class Webhooks:
-    """Schedules statuses and delivers them. Everything that was due and not acknowledged stays pending."""
+    """Schedules updates and delivers them. Everything that was due and not acknowledged stays pending."""
 
-    def __init__(self, url: str, app_secret: str, profile: Profile, *, seed: int, speed: float) -> None:
+    def __init__(
+        self, url: str, app_secret: str, profile: Profile, ledger: Ledger, clock: Clock, *, seed: int, speed: float
+    ) -> None:
         self.url, self.profile, self.speed = url, profile, speed
-        self._secret = app_secret.encode()
-        self._random = random.Random(seed)  # noqa: S311  (a simulation, no secret)
-        self._due: list[tuple[float, int, str, str, dict[str, Any]]] = []  # when, n, waba, field, value
-        self._order = itertools.count()
-        self._outbox: deque[tuple[bytes, list[tuple[str, str]], int]] = deque()  # body, its statuses, its updates
-        self._in_flight = 0
-        self._room = asyncio.Semaphore(_CONCURRENT)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.rules = Rules(seed)
+        self.looks = Looks()
         self.paused = False
+        self.batch, self.concurrent = 200, 8
         self.worst_lag_s = 0.0  # how late this very process was at its worst: its arrival times are that uncertain
         self.counts: Counter[str] = Counter()
-        self.acknowledged: dict[str, set[str]] = {}  # wamid -> the statuses that somebody answered 200 to
+        self.when_read: Callable[[Life, float], None] | None = None
+        self._ledger, self._clock = ledger, clock
+        self._secret = app_secret.encode()
+        self._random = random.Random(seed)  # noqa: S311  (a simulation, no secret)
+        self._due: list[Due] = []
+        self._order = itertools.count()
+        self._in_flight = self._collected = self._delivering = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._latest: deque[Body] = deque(maxlen=_REPLAYABLE)
 
-    def schedule(self, in_s: float, waba_id: str, field: str, value: dict[str, Any]) -> None:
-        """Send one update in so many seconds."""
-        at = asyncio.get_running_loop().time() + in_s
-        heapq.heappush(self._due, (at, next(self._order), waba_id, field, value))
+    def schedule(self, in_s: float, update: Update | Made) -> None:
+        """Send one update, or make and send it, in so many seconds."""
+        heapq.heappush(self._due, (self._clock.now() + in_s, next(self._order), update, 0, 0.0))
 
-    def life_of(self, waba_id: str, number: dict[str, str], wamid: str, to: User, echo: str, wall: float) -> None:
+    def change(self, waba_id: str, field: str, value: dict[str, Any]) -> None:
+        """Send one update now."""
+        self.schedule(0, Update(waba_id, field, value))
+
+    def live(self, life: Life) -> None:
         """Schedule what will happen to one accepted message, as its person and the profile have it."""
-        profile, rng = self.profile, self._random
-        events = fate(profile, rng, to, self.speed)
-        for in_s, status in events:
-            value = _status_value(number, wamid, status, to, echo, wall + in_s + self._skew())
+        profile, rng, now, wall = self.profile, self._random, self._clock.now(), self._clock.wall()
+        events = fate(profile, rng, life.user, self.speed)
+        for in_s, name in events:
+            status = STATUSES.index(name)
+            skew_s = rng.randint(-profile.skew_s, profile.skew_s) if profile.skew_s else 0
             late_s = profile.late_s * rng.random() if rng.random() < profile.late else 0.0
             shuffled_s = rng.random() * 2 if profile.shuffled else 0.0
-            self.schedule(in_s + late_s + shuffled_s, waba_id, "messages", value)
+            delays = [in_s + late_s + shuffled_s]
             if rng.random() < profile.duplicated:
-                for _ in range(rng.randint(1, 4)):
-                    self.schedule(in_s + rng.random() * 4, waba_id, "messages", value)
+                delays += [in_s + rng.random() * 4 for _ in range(rng.randint(1, 4))]
+            if self.rules.any("webhook"):
+                delays = self._bent(life, name, delays)
+            for delay_s in delays:
+                heapq.heappush(self._due, (now + delay_s, next(self._order), life, status, wall + in_s + skew_s))
+        if self.when_read is not None:
+            self.when_read(life, events[-1][0])
 
-    def _skew(self) -> int:
-        return self._random.randint(-self.profile.skew_s, self.profile.skew_s) if self.profile.skew_s else 0
+    def _bent(self, life: Life, status: str, delays: list[float]) -> list[float]:
+        """Apply the rules about webhooks: lost for ever, late, or several times."""
+        rule = self.rules.fired(
+            "webhook", number=life.number, waba=life.waba_id, template=life.template, to=life.to, echo=life.echo,
+            status=status,
+        )  # fmt: skip
+        if rule is None:
+            return delays
+        if rule.drop:
+            return []
+        late = [delay_s + (rule.delay_s or 0.0) for delay_s in delays]
+        return late + [delay_s + n * 0.2 for delay_s in late for n in range(1, rule.copies)]
+
+    def replay(self, count: int, times: int) -> int:
+        """Deliver the latest bodies again, as if their 200 had got lost. Returns how many bodies will come."""
+        bodies = list(self._latest)[-count:] if count else []
+        for body in bodies * times:
+            self._spawn(body)
+        return len(bodies) * times
 
     @property
     def pending(self) -> int:
         """Updates that are scheduled, waiting or under way."""
-        return len(self._due) + sum(count for _, _, count in self._outbox) + self._in_flight
+        return len(self._due) + self._collected + self._in_flight
 
     async def run(self) -> None:
         """Deliver for ever."""
         timeout = aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_S, connect=5)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession(timeout=timeout) as self._session:
             while True:
-                before = asyncio.get_running_loop().time()
+                before = time.monotonic()
                 await asyncio.sleep(_TICK_S)
-                lag_s = asyncio.get_running_loop().time() - before - _TICK_S
-                self.worst_lag_s = max(self.worst_lag_s, lag_s)
-                if self.paused:
-                    continue
-                while self._collect():
-                    await asyncio.sleep(0)  # a POST that arrives meanwhile must not be stamped late
-                while self._outbox and not self._room.locked():
-                    await self._room.acquire()
-                    body, statuses, count = self._outbox.popleft()
-                    self._in_flight += count
-                    task = asyncio.create_task(self._deliver(session, body, statuses, count))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+                self.worst_lag_s = max(self.worst_lag_s, time.monotonic() - before - _TICK_S)
+                while not self.paused and self._delivering < self.concurrent:
+                    body = await self._collect()
+                    if body is None:
+                        break
+                    self._spawn(body)
 
-    def _collect(self) -> bool:
-        """Make one body of what is due. Returns False if nothing was."""
-        now = asyncio.get_running_loop().time()
-        batch: list[tuple[str, str, dict[str, Any]]] = []
-        while self._due and self._due[0][0] <= now and len(batch) < _BATCH:
-            _, _, waba_id, field, value = heapq.heappop(self._due)
-            batch.append((waba_id, field, value))
-        if not batch:
-            return False
-        if self.profile.shuffled:
-            self._random.shuffle(batch)
-        statuses = [(one["id"], one["status"]) for _, _, value in batch for one in value.get("statuses", [])]
-        self._outbox.append((_envelope(batch, self._noise()), statuses, len(batch)))
-        return True
+    def _spawn(self, body: Body) -> None:
+        self._in_flight += body.count
+        self._delivering += 1
+        task = asyncio.create_task(self._deliver(body))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._delivering -= 1
+
+    async def _collect(self) -> Body | None:
+        """Make one body of what is due, in slices, so that a POST that arrives meanwhile isn't stamped late."""
+        maker = _Maker(self.looks)
+        size = 0
+        while len(maker) < self.batch and size < _LARGEST:
+            now, before = self._clock.now(), len(maker)
+            due: list[Due] = []
+            while self._due and self._due[0][0] <= now and before + len(due) < self.batch and len(due) < _SLICE:
+                due.append(heapq.heappop(self._due))
+            if not due:
+                break
+            self._collected += len(due)
+            for _, _, what, status, wall in due:
+                size += maker.add(what, status, wall)
+            await asyncio.sleep(0)
+        if not len(maker):
+            self._collected = 0
+            return None
+        noise = self._noise()
+        shuffled = self._random if self.profile.shuffled else None
+        self._collected = 0
+        return maker.body(shuffled, noise)
 
     def _noise(self) -> list[Any]:
         if self._random.random() >= self.profile.noise:
             return []
         self.counts["noise"] += 1
         number = {"phone_number_id": "1", "display_phone_number": "1"}
-        stranger = _status_value(number, "wamid.stranger", "delivered", None, "order-17", 1_750_000_000)
+        stranger = {"id": "wamid.stranger", "status": "delivered", "timestamp": "1750000000"}
+        stranger["biz_opaque_callback_data"] = "order-17"
         return [
-            {"field": "messages", "value": stranger},
+            {"field": "messages", "value": {"metadata": number, "statuses": [stranger]}},
             {"field": "messages", "value": {"statuses": [{"id": 5, "status": "teleported"}, None]}},
             {"field": "a_field_of_the_future", "value": {"x": "é/ü"}},
         ]
 
-    async def _deliver(
-        self, session: aiohttp.ClientSession, body: bytes, statuses: list[tuple[str, str]], count: int
-    ) -> None:
+    async def _deliver(self, body: Body) -> None:
         if self._random.random() < self.profile.noise / 4:
-            await self._forge(session)
+            await self._forge()
         wait_s = _FIRST_RETRY_S
-        headers = {"Content-Type": "application/json", "X-Hub-Signature-256": self.signature(body)}
+        headers = {"Content-Type": "application/json", "X-Hub-Signature-256": self.signature(body.content)}
         try:
             while True:
                 try:
-                    async with session.post(self.url, data=body, headers=headers) as answer:
+                    async with self._session.post(self.url, data=body.content, headers=headers) as answer:
                         await answer.read()
                         self.counts[f"http_{answer.status}"] += 1
                         if answer.status == 200:
-                            self.counts["acknowledged"] += count
-                            for wamid, status in statuses:
-                                self.acknowledged.setdefault(wamid, set()).add(status)
+                            self._acknowledge(body)
                             return
                 except (aiohttp.ClientError, TimeoutError):
                     self.counts["unreachable"] += 1
-                self.counts["redelivered"] += count
+                self.counts["redelivered"] += body.count
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 1.6, _LONGEST_RETRY_S)
         finally:
-            self._in_flight -= count
-            self._room.release()
+            self._in_flight -= body.count
 
-    async def _forge(self, session: aiohttp.ClientSession) -> None:
+    def _acknowledge(self, body: Body) -> None:
+        self.counts["acknowledged"] += body.count
+        self.counts["largest_batch"] = max(self.counts["largest_batch"], body.count)
+        self._latest.append(body)
+        for row, status in body.statuses:
+            self._ledger.acknowledged(row, status)
+        for update in body.updates:
+            if update.acknowledged is not None:
+                update.acknowledged()
+
+    async def _forge(self) -> None:
         """Send a forged webhook, which must be refused."""
-        body = _envelope([], [{"field": "messages", "value": {"statuses": []}}])
+        content = b'{"object":"whatsapp_business_account","entry":[{"id":"0","changes":[]}]}'
         headers = {"Content-Type": "application/json", "X-Hub-Signature-256": "sha256=" + "0" * 64}
         try:
-            async with session.post(self.url, data=body, headers=headers) as answer:
+            async with self._session.post(self.url, data=content, headers=headers) as answer:
                 self.counts["forged_accepted" if answer.status == 200 else "forged_refused"] += 1
         except (aiohttp.ClientError, TimeoutError):
             self.counts["forged_unreachable"] += 1
@@ -158,54 +240,77 @@ class Webhooks:
         return "sha256=" + hmac.new(self._secret, body, hashlib.sha256).hexdigest()
 
 
-def fate(profile: Profile, rng: random.Random, to: User, speed: float) -> list[tuple[float, str]]:
-    """Draw what will be reported of an accepted message, each status with its delay in seconds: one at least."""
-    sent_s = 0.0 if rng.random() < profile.early else (0.1 + rng.random() * 0.7) / speed
-    if to.failure is not None:
-        return [(sent_s + rng.random() / speed, "failed")]
-    sent_is_missing = rng.random() < profile.sent_missing
-    delivered_s = sent_s + min(30.0, rng.lognormvariate(0.0, 0.6)) / speed
-    events: list[tuple[float, str]] = []
-    if not to.offline and rng.random() >= profile.delivered_skipped:
-        events.append((delivered_s, "delivered"))
-    if not to.offline and to.reads:
-        events.append((delivered_s + min(60.0, rng.lognormvariate(0.7, 0.8)) / speed, "read"))
-    if not (sent_is_missing and events):
-        events.insert(0, (sent_s, "sent"))
-    return events
+class _Maker:
+    """Puts one body together: statuses of the same account and number share a change."""
+
+    def __init__(self, looks: Looks) -> None:
+        self._looks = looks
+        self._statuses: dict[tuple[str, str], list[bytes]] = {}
+        self._contacts: dict[tuple[str, str], dict[str, Any]] = {}
+        self._metadata: dict[str, dict[str, str]] = {}
+        self._changes: dict[str, list[Any]] = {}
+        self._acknowledges: list[tuple[int, int]] = []
+        self._updates: list[Update] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, what: Life | Update | Made, status: int, wall: float) -> int:
+        """Add one update. Returns about how many bytes it takes."""
+        if isinstance(what, Life):
+            self._count += 1
+            one = status_bytes(what, status, wall, self._looks)
+            key = what.waba_id, what.number
+            self._statuses.setdefault(key, []).append(one)
+            self._metadata[what.number] = what.metadata
+            self._acknowledges.append((what.row, status))
+            if self._looks.user_ids and STATUSES[status] != "failed":
+                wa_id, hidden = what.user.wa_id, self._looks.hides(what.user)
+                contact = self._looks.contact(wa_id, what.portfolio_id, hidden=hidden)
+                self._contacts.setdefault(key, {})[wa_id] = contact
+            return len(one)
+        update = what if isinstance(what, Update) else what()
+        if update is None:
+            return 0
+        self._count += 1
+        self._changes.setdefault(update.waba_id, []).append({"field": update.field, "value": update.value})
+        self._updates.append(update)
+        return 1024
+
+    def body(self, shuffled: random.Random | None, noise: list[Any]) -> Body:
+        """Return the POST. Unicode and slashes are escaped, as Meta does."""
+        entries: list[bytes] = []
+        for key, statuses in self._statuses.items():
+            waba_id, number = key
+            if shuffled is not None:
+                shuffled.shuffle(statuses)
+            value = {"messaging_product": "whatsapp", "metadata": self._metadata[number]}
+            contacts = self._contacts.get(key)
+            head = orjson.dumps(value if contacts is None else {**value, "contacts": list(contacts.values())})
+            change = b'{"field":"messages","value":%b,"statuses":[%b]}}' % (head[:-1], b",".join(statuses))
+            entries.append(b'{"id":"%b","changes":[%b]}' % (waba_id.encode(), change))
+        for waba_id, changes in self._changes.items():
+            entry: dict[str, Any] = {"id": waba_id, "changes": changes}
+            if any(change["field"] not in ("messages", "user_preferences") for change in changes):
+                entry["time"] = int(time.time())
+            entries.append(orjson.dumps(entry))
+        if noise:
+            entries.append(orjson.dumps({"id": "0", "changes": noise}))
+        content = escaped(b'{"object":"whatsapp_business_account","entry":[%b]}' % b",".join(entries))
+        return Body(content, self._acknowledges, self._updates, self._count)
 
 
-def _status_value(
-    number: dict[str, str], wamid: str, status: str, to: User | None, echo: str, at: float
-) -> dict[str, Any]:
-    one: dict[str, Any] = {"id": wamid, "status": status, "timestamp": str(int(at))}
-    if to is not None:
-        one["recipient_id"] = to.wa_id
-    if echo:
-        one["biz_opaque_callback_data"] = echo
-    if status in ("sent", "delivered"):
-        one["pricing"] = {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "marketing"}
-    if status == "failed" and to is not None:
-        one["errors"] = [as_webhook(131026 if to.failure is None else to.failure)]
-    return {"messaging_product": "whatsapp", "metadata": number, "statuses": [one]}
+def escaped(body: bytes) -> bytes:
+    """Write Unicode as \\uxxxx and slashes as \\/."""
+    if not body.isascii():
+        body = _NOT_ASCII.sub(_escape, body.decode()).encode()
+    return body.replace(b"/", b"\\/")
 
 
-def _envelope(batch: list[tuple[str, str, dict[str, Any]]], noise: list[Any]) -> bytes:
-    """One body: statuses of the same account and number share a change. Unicode and slashes escaped, as Meta does."""
-    accounts: dict[str, dict[str, dict[str, Any]]] = {}
-    others: dict[str, list[Any]] = {}
-    for waba_id, field, value in batch:
-        if field == "messages" and "statuses" in value:
-            number = value["metadata"]["phone_number_id"]
-            merged = accounts.setdefault(waba_id, {}).setdefault(number, {**value, "statuses": []})
-            merged["statuses"] += value["statuses"]
-        else:
-            others.setdefault(waba_id, []).append({"field": field, "value": value})
-    entries = [
-        {"id": waba_id, "changes": [{"field": "messages", "value": value} for value in numbers.values()]}
-        for waba_id, numbers in accounts.items()
-    ]
-    entries += [{"id": waba_id, "changes": changes} for waba_id, changes in others.items()]
-    if noise:
-        entries.append({"id": "0", "changes": noise})
-    return json.dumps({"object": "whatsapp_business_account", "entry": entries}).replace("/", "\\/").encode()
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
