@@ -12,6 +12,7 @@ from titanflow.actors.node.node import Node
 from titanflow.actors.node.nudge_listener import NudgeListener
 from titanflow.actors.node.portfolio_keeper import PortfolioKeeper
 from titanflow.actors.node.reconciler import MetaAccess, Reconciler
+from titanflow.actors.node.rehearser import Rehearser
 from titanflow.actors.node.webhook_ingestor import PARTITIONS, WebhookIngestor
 from titanflow.domain.vault import Vault
 from titanflow.errors import TitanFlowError
@@ -104,6 +105,7 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
         ChildSpec("template_sync", partial(MetaSync, db, questions, "templates"), name=via("template_sync")),
         ChildSpec("number_sync", partial(MetaSync, db, questions, "number"), name=via("number_sync")),
         ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
+        ChildSpec("rehearser", partial(Rehearser, settings, db), name=via("rehearser")),
     ]
     return Supervisor(
         [

@@ -1,0 +1,149 @@
+"""The judge of a rehearsal: would this Meta take these messages? `python -m titanflow.sandbox.rehearsal`.
+
+A filter without network and without a clock of its own: each message comes with the moment at which it would arrive,
+and is held against this Meta's own validation and limits at that moment. docs/sandbox.md describes the lines.
+
+First line: the stage, {"numbers": [{"id", "waba_id", "mps", "portfolio"}], "templates": {waba_id: [as the Graph API
+lists them]}, "portfolios": {name: {"limit": people in 24 hours, "used": [[at, count]]}}}. Then messages,
+{"number", "at", "message"}, `at` in seconds; an empty line asks for the verdict on those since the last one:
+{"accepted": count, "refused": [{"code", "details", "lines": [of the messages since the last verdict, from 0]}]}.
+"""
+
+import sys
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import orjson
+
+from titanflow.sandbox.errors import Refusal
+from titanflow.sandbox.ledger import Window
+from titanflow.sandbox.users import wa_id
+from titanflow.sandbox.validation import Template, check_message
+
+_DAY_S = 86_400.0
+_PAIR_S = 6.0
+_MOST_KINDS = 50  # details may quote what is wrong; beyond so many, only codes are told apart
+
+
+class _Portfolio:
+    """How many people were reached in the last 24 hours."""
+
+    def __init__(self, limit: int, used: list[tuple[float, int]]) -> None:
+        self._limit = limit
+        self._reached: deque[float] = deque()
+        for at, count in sorted(used):
+            self._reached.extend([at] * count)
+
+    def take(self, at: float) -> bool:
+        """Reach one more person. False: the tier is used up."""
+        while self._reached and self._reached[0] + _DAY_S <= at:
+            self._reached.popleft()
+        if len(self._reached) >= self._limit:
+            return False
+        self._reached.append(at)
+        return True
+
+
+class _Pairs:
+    """Who was written to from which number in the last six seconds."""
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, tuple[str, str]]] = deque()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def take(self, number: str, person: str, at: float) -> bool:
+        """Write to one person. False: it is too soon after the last time."""
+        while self._recent and self._recent[0][0] <= at - _PAIR_S:
+            del self._counts[self._recent.popleft()[1]]
+        pair = (number, person)
+        if pair in self._counts:
+            return False
+        self._counts[pair] = 1
+        self._recent.append((at, pair))
+        return True
+
+
+@dataclass
+class _Verdict:
+    """On the messages since the last one."""
+
+    accepted: int = 0
+    refused: dict[tuple[int, str], list[int]] = field(default_factory=dict)
+
+    def refuse(self, error: Refusal, line: int) -> None:
+        key = (error.code, error.details)
+        if key not in self.refused and len(self.refused) >= _MOST_KINDS:
+            key = (error.code, "")
+        self.refused.setdefault(key, []).append(line)
+
+    def as_line(self) -> bytes:
+        refused = [
+            {"code": code, "details": details, "lines": lines} for (code, details), lines in self.refused.items()
+        ]
+        return orjson.dumps({"accepted": self.accepted, "refused": refused}) + b"\n"
+
+
+class Judge:
+    """This Meta, as far as one campaign meets it."""
+
+    def __init__(self, stage: dict[str, Any]) -> None:
+        self._numbers = {str(one["id"]): one for one in stage["numbers"]}
+        self._windows = {number: Window() for number in self._numbers}
+        self._portfolios = {
+            name: _Portfolio(int(one["limit"]), [(float(at), int(count)) for at, count in one["used"]])
+            for name, one in stage["portfolios"].items()
+        }
+        self._pairs = _Pairs()
+        self._templates = {
+            waba_id: {(one.name, one.language): one for one in map(_template, listed)}
+            for waba_id, listed in stage["templates"].items()
+        }
+
+    def check(self, number_id: str, message: Any, at: float) -> None:
+        """Take a message that arrives at a moment. Raises Refusal."""
+        number = self._numbers[number_id]
+        in_window = self._windows[number_id].add(at)
+        to, _ = check_message(message, self._templates.get(str(number["waba_id"]), {}))
+        if in_window > float(number["mps"]) + 1:
+            raise Refusal(130429, "Rate limit hit: message failed to send because of too many messages")
+        if not self._pairs.take(number_id, wa_id(to), at):
+            raise Refusal(131056, "pair rate limit hit")
+        portfolio = self._portfolios.get(str(number["portfolio"]))
+        if portfolio is not None and not portfolio.take(at):
+            raise Refusal(131048, "The messaging limit of the last 24 hours is reached")
+
+
+def serve(lines: BinaryIO, verdicts: BinaryIO) -> None:
+    """Judge until the lines end."""
+    judge = Judge(orjson.loads(lines.readline()))
+    verdict, line = _Verdict(), 0
+    for text in lines:
+        if text == b"\n":
+            verdicts.write(verdict.as_line())
+            verdicts.flush()
+            verdict, line = _Verdict(), 0
+            continue
+        one = orjson.loads(text)
+        try:
+            judge.check(one["number"], one["message"], one["at"])
+            verdict.accepted += 1
+        except Refusal as error:
+            verdict.refuse(error, line)
+        line += 1
+
+
+def _template(one: dict[str, Any]) -> Template:
+    return Template(
+        id=str(one["id"]),
+        name=str(one["name"]),
+        language=str(one["language"]),
+        components=one["components"],
+        status=str(one["status"]),
+        category=str(one["category"]),
+        parameter_format=str(one["parameter_format"]),
+    )
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)
