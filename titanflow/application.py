@@ -5,6 +5,7 @@ from functools import partial
 
 import structlog
 
+from titanflow.actors.node.alarm_keeper import AlarmKeeper
 from titanflow.actors.node.doubt_resolver import DoubtResolver
 from titanflow.actors.node.importer import Importer
 from titanflow.actors.node.meta_sync import MetaQuestions, MetaSync
@@ -106,6 +107,7 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
         ChildSpec("number_sync", partial(MetaSync, db, questions, "number"), name=via("number_sync")),
         ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
         ChildSpec("rehearser", partial(Rehearser, settings, db), name=via("rehearser")),
+        ChildSpec("alarm_keeper", partial(AlarmKeeper, db, fast_copy)),
     ]
     return Supervisor(
         [

@@ -133,8 +133,8 @@ _MERGE = """
                       > now() - make_interval(days => campaign.dedupe_days)) THEN 'recently_messaged'
             END AS reason, campaign.audience_cap
         FROM first CROSS JOIN campaign
-        LEFT JOIN suppressions AS suppression ON suppression.phone = first.phone
-            AND (suppression.expires_at IS NULL OR suppression.expires_at > now())
+        -- A suppression with an end may be over when the campaign starts: the claim asks again.
+        LEFT JOIN suppressions AS suppression ON suppression.phone = first.phone AND suppression.expires_at IS NULL
     ), capped AS (
         SELECT line, phone, variables, CASE WHEN reason IS NULL AND audience_cap IS NOT NULL
             AND row_number() OVER (PARTITION BY reason IS NULL ORDER BY line) > audience_cap
