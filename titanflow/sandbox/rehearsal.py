@@ -9,8 +9,8 @@ lists them]}, "portfolios": {name: {"limit": people in 24 hours, "used": [[at, c
 {"accepted": count, "refused": [{"code", "details", "lines": [of the messages since the last verdict, from 0]}]}.
 """
 
+import itertools
 import sys
-from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -18,50 +18,12 @@ import orjson
 
 from titanflow.sandbox.errors import Refusal
 from titanflow.sandbox.ledger import Window
+from titanflow.sandbox.limits import PairLimit, Portfolio
+from titanflow.sandbox.templates import Template
 from titanflow.sandbox.users import wa_id
-from titanflow.sandbox.validation import Template, check_message
+from titanflow.sandbox.validation import check_message
 
-_DAY_S = 86_400.0
-_PAIR_S = 6.0
 _MOST_KINDS = 50  # details may quote what is wrong; beyond so many, only codes are told apart
-
-
-class _Portfolio:
-    """How many people were reached in the last 24 hours."""
-
-    def __init__(self, limit: int, used: list[tuple[float, int]]) -> None:
-        self._limit = limit
-        self._reached: deque[float] = deque()
-        for at, count in sorted(used):
-            self._reached.extend([at] * count)
-
-    def take(self, at: float) -> bool:
-        """Reach one more person. False: the tier is used up."""
-        while self._reached and self._reached[0] + _DAY_S <= at:
-            self._reached.popleft()
-        if len(self._reached) >= self._limit:
-            return False
-        self._reached.append(at)
-        return True
-
-
-class _Pairs:
-    """Who was written to from which number in the last six seconds."""
-
-    def __init__(self) -> None:
-        self._recent: deque[tuple[float, tuple[str, str]]] = deque()
-        self._counts: Counter[tuple[str, str]] = Counter()
-
-    def take(self, number: str, person: str, at: float) -> bool:
-        """Write to one person. False: it is too soon after the last time."""
-        while self._recent and self._recent[0][0] <= at - _PAIR_S:
-            del self._counts[self._recent.popleft()[1]]
-        pair = (number, person)
-        if pair in self._counts:
-            return False
-        self._counts[pair] = 1
-        self._recent.append((at, pair))
-        return True
 
 
 @dataclass
@@ -90,11 +52,10 @@ class Judge:
     def __init__(self, stage: dict[str, Any]) -> None:
         self._numbers = {str(one["id"]): one for one in stage["numbers"]}
         self._windows = {number: Window() for number in self._numbers}
+        self._pairs = {number: PairLimit() for number in self._numbers}
         self._portfolios = {
-            name: _Portfolio(int(one["limit"]), [(float(at), int(count)) for at, count in one["used"]])
-            for name, one in stage["portfolios"].items()
+            name: _portfolio(name, int(one["limit"]), one["used"]) for name, one in stage["portfolios"].items()
         }
-        self._pairs = _Pairs()
         self._templates = {
             waba_id: {(one.name, one.language): one for one in map(_template, listed)}
             for waba_id, listed in stage["templates"].items()
@@ -104,14 +65,17 @@ class Judge:
         """Take a message that arrives at a moment. Raises Refusal."""
         number = self._numbers[number_id]
         in_window = self._windows[number_id].add(at)
-        to, _ = check_message(message, self._templates.get(str(number["waba_id"]), {}))
+        to = check_message(message, self._templates.get(str(number["waba_id"]), {})).to
         if in_window > float(number["mps"]) + 1:
             raise Refusal(130429, "Rate limit hit: message failed to send because of too many messages")
-        if not self._pairs.take(number_id, wa_id(to), at):
+        person = wa_id(to)
+        if not self._pairs[number_id].passes(person, at, "burst"):
             raise Refusal(131056, "pair rate limit hit")
         portfolio = self._portfolios.get(str(number["portfolio"]))
-        if portfolio is not None and not portfolio.take(at):
-            raise Refusal(131048, "The messaging limit of the last 24 hours is reached")
+        if portfolio is not None:
+            if not portfolio.passes(person, at):
+                raise Refusal(131048, "The portfolio's messaging limit is reached")
+            portfolio.count(person, at)
 
 
 def serve(lines: BinaryIO, verdicts: BinaryIO) -> None:
@@ -131,6 +95,16 @@ def serve(lines: BinaryIO, verdicts: BinaryIO) -> None:
         except Refusal as error:
             verdict.refuse(error, line)
         line += 1
+
+
+def _portfolio(name: str, limit: int, used: list[tuple[float, int]]) -> Portfolio:
+    """A portfolio that has reached people before; who they are plays no part."""
+    made = Portfolio(name, tier_limit=limit, counting=True)
+    strangers = itertools.count()
+    for at, count in sorted(used):
+        for _ in range(count):
+            made.count(f"before:{next(strangers)}", at)
+    return made
 
 
 def _template(one: dict[str, Any]) -> Template:
