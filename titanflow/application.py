@@ -5,7 +5,6 @@ from functools import partial
 
 import structlog
 
-from titanflow.actors.node.alarm_keeper import AlarmKeeper
 from titanflow.actors.node.doubt_resolver import DoubtResolver
 from titanflow.actors.node.importer import Importer
 from titanflow.actors.node.meta_sync import MetaQuestions, MetaSync
@@ -13,8 +12,8 @@ from titanflow.actors.node.node import Node
 from titanflow.actors.node.nudge_listener import NudgeListener
 from titanflow.actors.node.portfolio_keeper import PortfolioKeeper
 from titanflow.actors.node.reconciler import MetaAccess, Reconciler
-from titanflow.actors.node.rehearser import Rehearser
 from titanflow.actors.node.webhook_ingestor import PARTITIONS, WebhookIngestor
+from titanflow.actors.number.media_uploader import MediaUploader
 from titanflow.domain.vault import Vault
 from titanflow.errors import TitanFlowError
 from titanflow.settings import Settings
@@ -105,9 +104,12 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
         ChildSpec("portfolio_keeper", partial(PortfolioKeeper, db)),
         ChildSpec("template_sync", partial(MetaSync, db, questions, "templates"), name=via("template_sync")),
         ChildSpec("number_sync", partial(MetaSync, db, questions, "number"), name=via("number_sync")),
+        ChildSpec(
+            "media_uploader",
+            partial(MediaUploader, db, vault, settings.meta_graph_url, settings.meta_api_version),
+            name=via("media_uploader"),
+        ),
         ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
-        ChildSpec("rehearser", partial(Rehearser, settings, db), name=via("rehearser")),
-        ChildSpec("alarm_keeper", partial(AlarmKeeper, db, fast_copy)),
     ]
     return Supervisor(
         [

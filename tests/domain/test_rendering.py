@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from titanflow.domain.rendering import MissingValue, compile_template, parameters
+from titanflow.domain.rendering import MissingValue, compile_template, media_kind, parameters
 
 _COMPONENTS: list[dict[str, Any]] = [
     {"type": "HEADER", "format": "IMAGE"},
@@ -60,6 +60,12 @@ def test_a_template_with_everything() -> None:
                 "index": "2",
                 "parameters": [{"type": "coupon_code", "coupon_code": "X1"}],
             },
+            {
+                "type": "button",
+                "sub_type": "quick_reply",
+                "index": "1",
+                "parameters": [{"type": "payload", "payload": "STOP:5:1"}],
+            },
         ],
     }
 
@@ -75,6 +81,7 @@ def test_named_parameters_carry_their_name_and_take_their_own_column() -> None:
 
 
 def test_ten_positional_parameters_stay_in_numeric_order() -> None:
+    """Weakness U3 of the Elixir system: from ten variables on they were put in text order, var10 before var2."""
     text = " ".join(f"{{{{{n}}}}}" for n in range(1, 12))
     assert parameters([{"type": "BODY", "text": text}]) == tuple(f"body.{n}" for n in range(1, 12))
 
@@ -99,3 +106,47 @@ def test_a_missing_value_without_default_is_said() -> None:
 def test_a_template_without_parameters_has_no_components() -> None:
     template = compile_template(1, "t", "de", [{"type": "BODY", "text": "Hi"}], variables={}, media={})
     assert template.render({}) == {"name": "t", "language": {"code": "de"}}
+
+
+def _header(**given: Any) -> Any:
+    components = [{"type": "HEADER", "format": given.pop("format", "DOCUMENT")}]
+    template = compile_template(1, "t", "de", components, variables=given.pop("variables", {}), media=given)
+    rendered = template.render({"link": "https://a.example/own.pdf"})
+    assert isinstance(rendered, dict)
+    return rendered["components"][0]["parameters"][0]
+
+
+def test_a_header_by_metas_id_in_place_of_a_link() -> None:
+    assert _header(id="77", filename="offer.pdf") == {
+        "type": "document",
+        "document": {"id": "77", "filename": "offer.pdf"},
+    }
+    assert _header(format="VIDEO", id="77", filename="x.mp4") == {"type": "video", "video": {"id": "77"}}
+
+
+def test_a_link_of_ones_own_comes_before_the_campaigns_media() -> None:
+    bound = {"header.link": {"column": "link"}}
+    assert _header(id="77", variables=bound)["document"] == {"link": "https://a.example/own.pdf"}
+    assert media_kind([{"type": "HEADER", "format": "DOCUMENT"}], bound) is None
+
+
+def test_only_a_media_header_needs_media() -> None:
+    assert media_kind([{"type": "HEADER", "format": "IMAGE"}], {}) == "image"
+    assert media_kind([{"type": "HEADER", "format": "TEXT", "text": "Hi"}, {"type": "BODY", "text": "x"}], {}) is None
+
+
+def test_quick_replies_carry_a_stable_payload_and_may_have_ones_own() -> None:
+    buttons = [{"type": "QUICK_REPLY", "text": "Tell me more"}, {"type": "QUICK_REPLY", "text": "Stop promotions"}]
+    components: list[dict[str, Any]] = [{"type": "BODY", "text": "Hi"}, {"type": "BUTTONS", "buttons": buttons}]
+    plain = compile_template(9, "t", "de", components, variables={}, media={}).render({})
+    bound = {"button.0.1": {"value": "MORE"}, "button.1.1": {"column": "tag"}}
+    own = compile_template(9, "t", "de", components, variables=bound, media={}).render({})
+
+    assert [one["parameters"][0]["payload"] for one in _buttons(plain)] == ["REPLY:9:0", "STOP:9:1"]
+    assert [one["parameters"][0]["payload"] for one in _buttons(own)] == ["MORE", "STOP:9:1"]
+    assert parameters(components) == ()
+
+
+def _buttons(rendered: Any) -> list[Any]:
+    assert isinstance(rendered, dict)
+    return list(rendered["components"])

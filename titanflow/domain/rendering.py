@@ -1,6 +1,7 @@
 """From a template, a campaign's variables and a person's CSV row to the components Meta wants. Pure.
 
-Parameter names: `body.1`, `body.first_name`, `header.1`, `header.link`, `button.<index>.1`.
+Parameter names: `body.1`, `body.first_name`, `header.1`, `header.link`, `button.<index>.1`. A quick reply's payload is
+`STOP:<template>:<button>` if its text is a word of opting out, else `REPLY:<template>:<button>`, unless one is bound.
 Meta's rules: shared reference "Template" (no newline, tab or run of more than four spaces; never empty).
 """
 
@@ -9,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from titanflow.domain.stop_words import is_stop_word
+
 _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
 _UNWANTED_SPACE = re.compile(r"[\n\r\t]+| {5,}")
+_MEDIA_ID = "header.id"  # a slot that holds Meta's id of an upload, in place of header.link
 _MEDIA_FORMATS = {"IMAGE": "image", "VIDEO": "video", "DOCUMENT": "document"}
 
 Variables = Mapping[str, Mapping[str, Any]]
@@ -66,7 +70,7 @@ class CompiledTemplate:
                 text = slot.fill(row)
                 if text is None:
                     return MissingValue(slot.parameter, slot.column or slot.parameter)
-                parameters.append(_parameter(kind, text, fixed))
+                parameters.append(_parameter(slot.parameter, kind, text, fixed))
             components.append({**part.head, "parameters": parameters})
         template: dict[str, Any] = {"name": self.name, "language": {"code": self.language}}
         if components:
@@ -91,9 +95,19 @@ def compile_template(
     """Bind a template to a campaign.
 
     variables: parameter -> {"column", "default"} or {"value"}. A parameter that nobody bound takes the column of its
-    own name (`body.first_name` -> first_name). media: {"link": url, "filename": text} for a media header.
+    own name (`body.first_name` -> first_name). media, for a media header: {"link": url} or {"id": Meta's id of an
+    upload}, and "filename" for documents. A bound `header.link` comes first: it may differ from person to person.
     """
-    return CompiledTemplate(template_id, name, language, tuple(_parts(components, variables=variables, media=media)))
+    parts = _parts(components, variables=variables, media=media)
+    return CompiledTemplate(template_id, name, language, (*parts, *_quick_replies(template_id, components, variables)))
+
+
+def media_kind(components: Sequence[Mapping[str, Any]], variables: Variables) -> str | None:
+    """Return the kind of media that a template's header takes from the campaign: image, video, document, or None."""
+    for component in components:
+        if str(component.get("type", "")).upper() == "HEADER" and not variables.get("header.link"):
+            return _MEDIA_FORMATS.get(str(component.get("format", "TEXT")).upper())
+    return None
 
 
 def _parts(components: Sequence[Mapping[str, Any]], *, variables: Variables, media: Mapping[str, Any]) -> list[_Part]:
@@ -116,9 +130,12 @@ def _header(component: Mapping[str, Any], variables: Variables, media: Mapping[s
     if media_kind is None:
         slots = _text_slots("header", str(component.get("text", "")), variables)
         return [_Part({"type": "header"}, slots)] if slots else []
-    bound = variables.get("header.link") or ({"value": media["link"]} if media.get("link") else {})
     fixed = {"filename": media["filename"]} if media_kind == "document" and media.get("filename") else {}
-    return [_Part({"type": "header"}, ((_slot("header.link", bound, "link"), media_kind, fixed),))]
+    bound = variables.get("header.link")
+    if media.get("id") and not bound:
+        return [_Part({"type": "header"}, ((_slot(_MEDIA_ID, {"value": media["id"]}, "id"), media_kind, fixed),))]
+    link = bound or ({"value": media["link"]} if media.get("link") else {})
+    return [_Part({"type": "header"}, ((_slot("header.link", link, "link"), media_kind, fixed),))]
 
 
 def _buttons(buttons: Sequence[Mapping[str, Any]], variables: Variables) -> list[_Part]:
@@ -132,6 +149,25 @@ def _buttons(buttons: Sequence[Mapping[str, Any]], variables: Variables) -> list
         slot = _slot(name, variables.get(name) or {}, name)
         head = {"type": "button", "sub_type": "url" if dynamic_url else "copy_code", "index": str(index)}
         parts.append(_Part(head, ((slot, "text" if dynamic_url else "coupon_code", {}),)))
+    return parts
+
+
+def _quick_replies(template_id: int, components: Sequence[Mapping[str, Any]], variables: Variables) -> list[_Part]:
+    """Payloads that say which template and button were pressed, the same for everybody, whatever the button's words."""
+    buttons = [
+        (index, str(button.get("text", "")))
+        for component in components
+        if str(component.get("type", "")).upper() == "BUTTONS"
+        for index, button in enumerate(component.get("buttons") or [])
+        if str(button.get("type", "")).upper() == "QUICK_REPLY"
+    ]
+    parts = []
+    for index, text in buttons:
+        name = f"button.{index}.1"
+        own = f"{'STOP' if is_stop_word(text) else 'REPLY'}:{template_id}:{index}"
+        head = {"type": "button", "sub_type": "quick_reply", "index": str(index)}
+        bound = {"default": own, **(variables.get(name) or {"value": own})}
+        parts.append(_Part(head, ((_slot(name, bound, name), "payload", {}),)))
     return parts
 
 
@@ -153,9 +189,9 @@ def _slot(parameter: str, bound: Mapping[str, Any], own_column: str) -> _Slot:
     return _Slot(parameter, str(bound.get("column", own_column)), str(bound.get("default", "")))
 
 
-def _parameter(kind: str, text: str, fixed: dict[str, Any]) -> dict[str, Any]:
+def _parameter(parameter: str, kind: str, text: str, fixed: dict[str, Any]) -> dict[str, Any]:
     if kind == "text":
         return {"type": "text", "text": text, **fixed}
-    if kind == "coupon_code":
-        return {"type": "coupon_code", "coupon_code": text}
-    return {"type": kind, kind: {"link": text, **fixed}}
+    if kind in ("coupon_code", "payload"):
+        return {"type": kind, kind: text}
+    return {"type": kind, kind: {"id" if parameter == _MEDIA_ID else "link": text, **fixed}}

@@ -5,6 +5,7 @@ docs/decisions/0003-error-policy.md, those for scopes and pauses in 0005-consequ
 is final for its attempt whatever the verdict; its scope and action apply all the same.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ _MINUTE = 60.0
 _HOUR = 3600.0
 
 # From nothing back to a number's allowance: after a throttle, and after people have reported the number.
-_SOON = 20.0
+_SOON = 30.0
 _SLOWLY = _HOUR
 
 # The same failure for so many people in a row is the campaign's fault, not the people's.
@@ -225,14 +226,30 @@ FAMILIES = (
 )
 
 
-def rule_for(code: int, subcode: int | None = None, *, http_status: int = 400) -> ErrorRule:
-    """Return the rule of a code that Meta answered or reported.
+# Refusals that an upload's id may be the reason for: it is uploaded again, once, before anything else follows.
+MEDIA_CODES = frozenset((131009, 131053))
+
+# The parameter that is invalid is the media's id, by Meta's own words: with a new id the message can go.
+MEDIA_GONE = replace(
+    RULES[131009],
+    verdict="again",
+    scope="template",
+    sentence="Meta no longer knows the media of the header",
+    fix="Nothing: it is uploaded again.",
+)
+_MEDIA = re.compile(r"\bmedia\b", re.IGNORECASE)
+
+
+def rule_for(code: int, subcode: int | None = None, *, http_status: int = 400, details: str = "") -> ErrorRule:
+    """Return the rule of a code that Meta answered or reported. details: Meta's words, where the code isn't enough.
 
     subcode 33 of code 100 means a number that is gone. An unknown code is never sent again: refused for good with
     a 4xx, in doubt with anything else; its breaker is short, because nobody knows what it means.
     """
     if code == 100 and subcode == 33:
         return RULES[33]
+    if code == MEDIA_GONE.code and _MEDIA.search(details):
+        return MEDIA_GONE
     known = RULES.get(code)
     if known is not None:
         return known
@@ -240,5 +257,5 @@ def rule_for(code: int, subcode: int | None = None, *, http_status: int = 400) -
         if family.first <= code <= family.last:
             return replace(family.rule, code=code)
     verdict: Verdict = "final" if 400 <= http_status < 500 else "doubt"
-    sentence = "Meta gave an error that is not known here"
+    sentence = f"Meta gave the unknown error code {code}"
     return ErrorRule(code, verdict, "message", "breaker", sentence, "Report it.", breaker=3, alarm=True)

@@ -9,7 +9,7 @@ from titanflow.actors.node import send_windows
 from titanflow.actors.node.reconciler import nudge
 from titanflow.domain.live import CampaignLive
 from titanflow.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
-from titanflow.storage import campaigns, reports, templates
+from titanflow.storage import campaigns, media, reports, templates
 from titanflow.storage.database import Database
 from titanflow.storage.desired import window_turns
 from titanflow.storage.fast_copy import FastCopy
@@ -33,6 +33,7 @@ def get(db: Database, campaign_id: int) -> dict[str, Any]:
 
 def create(db: Database, values: dict[str, Any], *, template_ids: list[int], number_ids: list[str]) -> dict[str, Any]:
     """Make a draft. Raises InvalidInput if a template or number doesn't exist."""
+    _check_media(db, values)
     campaign_id = campaigns.insert(db, values, template_ids=_known_templates(db, template_ids), number_ids=number_ids)
     campaign = get(db, campaign_id)
     unknown = sorted(set(number_ids) - set(campaign["phone_number_ids"]))
@@ -52,6 +53,7 @@ def update(db: Database, fast_copy: FastCopy, campaign_id: int, changes: dict[st
     template_ids, number_ids = changes.pop("template_ids", None), changes.pop("phone_number_ids", None)
     if template_ids is not None:
         _known_templates(db, template_ids)
+    _check_media(db, changes)
     if not campaigns.update(db, campaign_id, {**campaign, **changes}, template_ids=template_ids, number_ids=number_ids):
         raise _wrong_state(campaign, "changed", "draft, ready, scheduled or paused")
     campaign = let_window_decide(db, campaign_id)
@@ -142,6 +144,12 @@ def _known_templates(db: Database, template_ids: list[int]) -> list[int]:
         if templates.get(db, template_id) is None:
             raise InvalidInput(f"There is no template {template_id}", fix="Sync first.", code="unknown_template")
     return template_ids
+
+
+def _check_media(db: Database, values: dict[str, Any]) -> None:
+    media_id = (values.get("media") or {}).get("media_id")
+    if media_id is not None and media.get(db, media_id) is None:
+        raise InvalidInput(f"There is no media {media_id}", fix="Upload it first.", code="unknown_media")
 
 
 def _check_complete(db: Database, campaign_id: int) -> None:

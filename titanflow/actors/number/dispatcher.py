@@ -16,12 +16,13 @@ import structlog
 from titanflow.actors.campaign import buffer_manager, counter_syncer
 from titanflow.actors.number import rate_limiter
 from titanflow.actors.number.rate_limiter import Grant
+from titanflow.actors.number.template_choice import TemplateChoice, Waiting
 from titanflow.actors.number.worker import Deliver, Ready
 from titanflow.domain.live import LimitedBy, NumberLive
 from titanflow.domain.outcomes import Accepted, Rejected
-from titanflow.domain.rendering import CompiledTemplate, compile_template
+from titanflow.domain.rendering import CompiledTemplate
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import claims, desired
+from titanflow.storage import claims
 from titanflow.storage.buffers import Contact
 from titanflow.storage.database import Database
 from titanflow.supervision import Cast, GenServer, NoReply, Pid, Stop, Via, cast, send, which_children
@@ -32,9 +33,9 @@ _BATCH = 200
 _IDLE_MS = 100
 _BUSY_MS = 5
 _OUTAGE_MS = 500
+_WAITING_MS = 250
 _REPORT_EVERY_MS = 500
 _RATE_WINDOW_NS = 5_000_000_000
-_TEMPLATES_FOR_NS = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,7 @@ class Dispatcher(GenServer):
         self._busy: set[Pid] = set()
         self._held: deque[Contact] = deque()
         self._held_again = False
-        self._template: CompiledTemplate | None = None
-        self._template_until_ns = 0
+        self._template = TemplateChoice(self._db, self._spec.campaign_id, self._spec.number_id, self._nudge)
         self._accepted: deque[tuple[int, int]] = deque()  # (when, how many) within the rate window
         self._limited_by: LimitedBy = "empty"
         self._limited_detail = ""
@@ -93,8 +93,8 @@ class Dispatcher(GenServer):
                 match delivered:
                     case Accepted():
                         self._count_accepted()
-                    case Rejected(rule) if rule.action == "next_template":
-                        self._template_until_ns = 0
+                    case Rejected(rule):
+                        self._template.doubt(rule)
                 return None
         return super().handle_cast(message)
 
@@ -138,10 +138,10 @@ class Dispatcher(GenServer):
         if not self._held:
             self._limit("empty", "nobody is waiting to be sent to")
             return _IDLE_MS
-        template = self._usable_template()
-        if template is None:
-            self._limit("paused", "none of the campaign's templates is approved")
-            return _OUTAGE_MS
+        template = self._template.now(self.now_ns())
+        if isinstance(template, Waiting):
+            self._limit("paused", template.detail)
+            return _WAITING_MS
         grant = rate_limiter.take_permits(
             self._spec.number_id,
             self._spec.campaign_id,
@@ -183,37 +183,6 @@ class Dispatcher(GenServer):
                 grant.gate,
             )
             cast(worker, message)
-
-    def _usable_template(self) -> CompiledTemplate | None:
-        """The first approved template of the campaign; none left pauses the campaign with the reason."""
-        now_ns = self.now_ns()
-        if now_ns < self._template_until_ns:
-            return self._template
-        choices = desired.templates(self._db, self._spec.campaign_id)
-        usable = next((choice for choice in choices if choice.status == "APPROVED"), None)
-        self._template_until_ns = now_ns + _TEMPLATES_FOR_NS
-        if usable is None:
-            self._template = None
-            names = ", ".join(f"{choice.name} is {choice.status}" for choice in choices) or "it has none"
-            with self._db.connection() as connection:
-                desired.pause_campaigns(
-                    connection,
-                    [self._spec.campaign_id],
-                    by="engine",
-                    reason=f"No approved template is left: {names}. Choose another one, then resume.",
-                )
-            log.error("campaign.paused", campaign_id=self._spec.campaign_id, why="no approved template is left")
-            self._nudge()
-            return None
-        self._template = compile_template(
-            usable.id,
-            usable.name,
-            usable.language,
-            usable.components,
-            variables=usable.variables,
-            media=usable.media,
-        )
-        return self._template
 
     def _pump_in(self, in_ms: int) -> None:
         if not self._pumping:

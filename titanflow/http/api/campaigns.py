@@ -31,10 +31,17 @@ class Binding(Body):
 
 
 class Media(Body):
-    """The media of a header: a link that Meta can fetch."""
+    """The media of a header: a link that Meta can fetch, or a file of /media, which is uploaded to Meta once."""
 
-    link: str = Field(pattern=r"^https?://\S{1,2000}$")
+    link: str | None = Field(default=None, pattern=r"^https?://\S{1,2000}$")
+    media_id: int | None = Field(default=None, ge=1, lt=2**31)
     filename: str | None = Field(default=None, max_length=200)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.link is None) == (self.media_id is None):
+            raise ValueError("give either link or media_id")
+        return self
 
 
 class WindowRange(Body):

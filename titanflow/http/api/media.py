@@ -1,0 +1,72 @@
+"""/media: files for the headers of templates."""
+
+import falcon
+import falcon.media
+
+from titanflow.errors import InvalidInput
+from titanflow.http.api.phone_numbers import page_of
+from titanflow.http.bodies import cursor_of, limit_of
+from titanflow.http.context import Context
+from titanflow.services import media as service
+from titanflow.services.imports import Readable
+from titanflow.storage import media
+
+
+class MediaFiles:
+    """List and upload."""
+
+    scopes = {"GET": "read", "POST": "send"}
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer a page."""
+        limit = limit_of(request)
+        response.media = page_of(media.page(self._context.db, after=cursor_of(request), limit=limit), limit)
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Keep a file, as body (?filename=) or as the first file of a form. 201; 200 if the same bytes are known."""
+        stream, declared, filename = _file_of(request)
+        made = service.receive(
+            self._context.db, self._context.settings.data_dir, stream, declared=declared, filename=filename
+        )
+        response.status = 201 if made.pop("created") else 200
+        response.media = made
+        response.location = f"/api/v1/media/{made['id']}"
+
+
+class MediaFile:
+    """One file."""
+
+    scopes = {"GET": "read", "DELETE": "admin"}
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def on_get(self, _: falcon.Request, response: falcon.Response, media_id: int) -> None:
+        """Answer its description and its uploads. 404 media_not_found."""
+        response.media = service.get(self._context.db, media_id)
+
+    def on_delete(self, _: falcon.Request, response: falcon.Response, media_id: int) -> None:
+        """Delete it. 409 in_use while a campaign may send it."""
+        service.delete(self._context.db, media_id)
+        response.status = 204
+
+
+def _file_of(request: falcon.Request) -> tuple[Readable, str, str | None]:
+    declared = request.content_type or ""
+    if not declared.startswith("multipart/form-data"):
+        return request.bounded_stream, declared, request.get_param("filename")
+    for part in falcon.media.MultipartFormHandler().deserialize(
+        request.bounded_stream, request.content_type, request.content_length
+    ):
+        if part.filename:
+            return part.stream, part.content_type or "", part.filename
+    raise InvalidInput("The form has no file", fix="Send the media as a file field.")
+
+
+ROUTES = [
+    ("/media", MediaFiles),
+    ("/media/{media_id:int}", MediaFile),
+]
