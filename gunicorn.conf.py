@@ -28,7 +28,7 @@ except TitanFlowError as error:
 
 bind = settings.bind
 workers = settings.web_concurrency
-worker_class = "gevent"
+worker_class = "titanflow.http.worker.Worker"
 worker_connections = 4000
 wsgi_app = "titanflow.http.wsgi:app"
 timeout = 30

@@ -5,6 +5,7 @@ from functools import partial
 
 import structlog
 
+from titanflow.actors.node.alarm_keeper import AlarmKeeper
 from titanflow.actors.node.doubt_resolver import DoubtResolver
 from titanflow.actors.node.importer import Importer
 from titanflow.actors.node.meta_sync import MetaQuestions, MetaSync
@@ -12,6 +13,7 @@ from titanflow.actors.node.node import Node
 from titanflow.actors.node.nudge_listener import NudgeListener
 from titanflow.actors.node.portfolio_keeper import PortfolioKeeper
 from titanflow.actors.node.reconciler import MetaAccess, Reconciler
+from titanflow.actors.node.rehearser import Rehearser
 from titanflow.actors.node.webhook_ingestor import PARTITIONS, WebhookIngestor
 from titanflow.actors.number.media_uploader import MediaUploader
 from titanflow.domain.vault import Vault
@@ -110,6 +112,8 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
             name=via("media_uploader"),
         ),
         ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
+        ChildSpec("rehearser", partial(Rehearser, settings, db), name=via("rehearser")),
+        ChildSpec("alarm_keeper", partial(AlarmKeeper, db, fast_copy)),
     ]
     return Supervisor(
         [

@@ -34,6 +34,12 @@ def test_the_phone_column_is_found(name: str, delimiter: str) -> None:
         (b"phone\n1\n\x00\x01\n", 3),
         (b"phone\n" + b"1" * 70_000, 2),
         (b"\x7fELF\x00\x00", 1),
+        (b"\xef\xbb\xbf", 1),
+        (b"phone\r4915510000001\r", 1),
+        (b'phone,"na\nme"\n1,2\n', 1),
+        ("phone\n1\n".encode("utf-16"), 1),
+        (b"PK\x03\x04\x14\x00\x08", 1),
+        (b"phone,name\n1,\xe4\xbd\xa0\n2,\xe4\xbd", 3),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(data: bytes, line: int) -> None:

@@ -88,3 +88,22 @@ def test_an_unknown_code_is_never_sent_again() -> None:
 @given(status=st.integers(100, 599), body=st.binary(max_size=200))
 def test_no_answer_makes_it_raise(status: int, body: bytes) -> None:
     assert isinstance(answers.read(status, body), Accepted | Rejected | Uncertain)
+
+
+@pytest.mark.parametrize(
+    ("usage", "waits_s"),
+    [
+        ('{"102290129340398": [{"type": "messages", "estimated_time_to_regain_access": 12}]}', 720),
+        ('{"1": [{"estimated_time_to_regain_access": 0}], "2": [{"estimated_time_to_regain_access": 3}]}', 180),
+        ('{"1": [{"estimated_time_to_regain_access": 99999}]}', 24 * 3600),
+        ('{"1": [{"estimated_time_to_regain_access": -5}]}', 7),
+        ('{"1": [{"call_count": 90}, 3], "2": 4}', 7),
+        ("[1]", 7),
+        ("no JSON", 7),
+        (None, 7),
+    ],
+)
+def test_the_time_to_regain_access_is_in_minutes_and_goes_before_retry_after(usage: str | None, waits_s: float) -> None:
+    outcome = answers.read(400, _error(80007), retry_after="7", usage=usage)
+    assert isinstance(outcome, Rejected)
+    assert outcome.retry_after_s == waits_s

@@ -27,7 +27,7 @@ def test_no_code_is_in_the_policy_and_not_in_the_table() -> None:
 def test_codes_of_other_calls_are_known_and_never_sent_again(code: int) -> None:
     rule = rule_for(code)
     assert rule.verdict == "final"
-    assert "unknown" not in rule.sentence
+    assert "not known" not in rule.sentence
     assert rule.breaker > 0
 
 
@@ -42,7 +42,7 @@ def test_families_hold_one_another_apart() -> None:
 def test_an_unknown_code_is_never_sent_again_and_raises_an_alarm(http_status: int, verdict: str) -> None:
     rule = rule_for(987654, http_status=http_status)
     assert (rule.verdict, rule.alarm, rule.action, rule.breaker) == (verdict, True, "breaker", 3)
-    assert "987654" in rule.sentence
+    assert "987654" in rule.reason
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from titanflow.cli import rehearsal
 from titanflow.cli.api_client import ApiClient
 from titanflow.cli.environment import database, fast_copy, on_server
 from titanflow.cli.output import as_json, columns, show
@@ -121,6 +122,24 @@ _change("cancel", service.cancel, "Cancel all who still wait, for good.")
 def stats(server: ApiClient, campaign_id: int, json_out: bool) -> None:
     """Show how it stands, from a running server: counts, the rate right now, and what limits it."""
     show(server.get(f"/api/v1/campaigns/{campaign_id}/stats"), json_out)
+
+
+@campaign.command("rehearse")
+@click.argument("campaign_id", type=int)
+@as_json
+def rehearse(campaign_id: int, json_out: bool) -> None:
+    """Foretell a start: how long, at what cost, who is left out, who fails, what limits it. Sends nothing.
+
+    Runs on this machine and needs no server. Exit code 1 if the rehearsal did not come to its end.
+    """
+    with database() as db:
+        found = rehearsal.run(db, campaign_id)
+    if json_out:
+        show(found, True)
+    else:
+        rehearsal.show(found)
+    if found["state"] != "done":
+        raise TitanFlowError(f"The rehearsal is {found['state']}", why=str(found["error"] or ""))
 
 
 @campaign.command("export")

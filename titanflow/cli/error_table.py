@@ -33,7 +33,6 @@ def rows() -> list[dict[str, Any]]:
         listed.append((family.first, codes, family.rule))
     found = [_row(codes, rule) for _, codes, rule in sorted(listed, key=lambda one: (one[0] < 0, abs(one[0]), one[1]))]
     unknown = _row("any other", rule_for(_UNKNOWN))
-    unknown["sentence"] = unknown["sentence"].replace(str(_UNKNOWN), "so-and-so")
     unknown["verdict"] = "final with HTTP 4xx, else doubt"
     return [*found, unknown]
 

@@ -35,7 +35,13 @@ def read_header(line: str) -> Header:
     """Return what the header line says. Raises BadFile."""
     counts = {delimiter: line.count(delimiter) for delimiter in _DELIMITERS}
     delimiter = max(counts, key=lambda one: counts[one]) if any(counts.values()) else ","
-    columns = tuple(cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), []))
+    if "\r" in line:
+        raise BadFile("The lines end in CR alone; save the file as 'CSV UTF-8', whose lines end in LF or CRLF", 1)
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        raise BadFile("A quote in the header is not closed, or stands inside a name", 1) from None
+    columns = tuple(cell.strip() for cell in cells)
     plain = [re.sub(r"[^a-z]", "", column.lower()) for column in columns]
     phone = next((index for index, name in enumerate(plain) if name in _PHONE_NAMES), None)
     if phone is None:
@@ -59,6 +65,11 @@ class FileCheck:
         self._data_seen = False
         self.header: Header | None = None
 
+    @property
+    def line(self) -> int:
+        """The line that is being read."""
+        return self._line
+
     def feed(self, piece: bytes) -> None:
         """Take the next bytes in. Raises BadFile."""
         self._take(self._decode(piece, final=False))
@@ -67,9 +78,10 @@ class FileCheck:
         """Say that the file is complete. Raises BadFile if it has no header or no data."""
         self._take(self._decode(b"", final=True))
         if self.header is None:
-            if not self._first.strip():
+            first = self._first.lstrip("\ufeff")
+            if not first.strip():
                 raise BadFile("The file is empty", 1)
-            self.header = read_header(self._first)
+            self.header = read_header(first.rstrip("\r"))
         if not self._data_seen:
             raise BadFile("The file has a header, but no data", 1)
         return self.header

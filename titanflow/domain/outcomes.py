@@ -7,6 +7,9 @@ Scope = Literal["message", "contact", "template", "campaign", "number", "account
 Verdict = Literal["final", "again", "doubt"]
 Action = Literal["none", "slow_down", "pause", "block", "next_template", "suppress", "opt_out", "breaker"]
 
+# Lone throttles are part of finding the rate; only one right after the hold says that the trouble goes on.
+_THROTTLE_QUIET_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
@@ -31,9 +34,19 @@ class ErrorRule:
     alarm: bool = False
 
     @property
+    def quiet_s(self) -> float:
+        """A pause that comes this soon after the last one's end is the same trouble going on, and is longer."""
+        return _THROTTLE_QUIET_S if self.action == "slow_down" else self.max_pause_s
+
+    @property
+    def sentence_and_code(self) -> str:
+        """For alarms, which tell apart what happened and what to do."""
+        return f"{self.sentence} (code {self.code})"
+
+    @property
     def reason(self) -> str:
         """What a stopped number or campaign shows: the sentence, the code, what to do."""
-        return f"{self.sentence} (code {self.code}). {self.fix}"
+        return f"{self.sentence_and_code}. {self.fix}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,26 @@ def normalise(raw: str, default_country: str | None) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
+def country(phone: str) -> str | None:
+    """Return the country (ISO alpha-2) of a number in E.164 form, None if libphonenumber knows none for its code.
+
+    A calling code of one country alone decides at once; for shared ones, such as +1, the whole number is looked at.
+    """
+    digits = phone.lstrip("+")
+    for length in (1, 2, 3):
+        regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(digits[:length] or 0))
+        if regions is None:
+            continue
+        if len(regions) == 1:
+            return regions[0] if regions[0] != "001" else None  # 001: no country, such as satellite phones
+        number = phonenumbers.PhoneNumber(country_code=int(digits[:length]), national_number=int(digits[length:] or 0))
+        if digits[length : length + 1] == "0":
+            number.italian_leading_zero = True
+        found: str | None = phonenumbers.region_code_for_number(number)
+        return found or regions[0]
+    return None
+
+
 def _parsed(text: str, country: str | None) -> phonenumbers.PhoneNumber | None:
     try:
         number = phonenumbers.parse(text, country)

@@ -8,13 +8,13 @@ import falcon.media
 import orjson
 
 from titanflow.http import health, problems
-from titanflow.http.api import campaigns, contacts, media, operations, phone_numbers, templates
+from titanflow.http.api import alarms, campaigns, contacts, media, operations, phone_numbers, rehearsals, templates
 from titanflow.http.auth import Authentication
 from titanflow.http.context import Context
 from titanflow.http.web import pages
 from titanflow.http.webhooks.resource import Webhook
 
-_API = (phone_numbers, templates, media, campaigns, contacts, operations)
+_API = (phone_numbers, templates, media, campaigns, contacts, rehearsals, operations, alarms)
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

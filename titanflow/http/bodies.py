@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import falcon
 import orjson
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from titanflow.errors import InvalidInput
@@ -16,6 +17,33 @@ class Body(BaseModel):
     """Base of all request bodies: no unknown members, no conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Upload:
+    """The body of a request as it comes, chunked or not. One that breaks off is an error, not a short file."""
+
+    def __init__(self, request: falcon.Request) -> None:
+        self._stream = request.stream
+        chunked = "chunked" in (request.get_header("Transfer-Encoding") or "").lower()
+        self._left = None if chunked else (request.content_length or 0)
+
+    def read(self, size: int | None = None, /) -> bytes:
+        """Return at most `size` bytes, b"" at the end. Raises InvalidInput (400) if there should be more."""
+        size = -1 if size is None else size
+        if self._left is not None:
+            size = min(size, self._left) if size >= 0 else self._left
+        try:
+            data: bytes = self._stream.read(size)
+        except (ParseException, OSError):  # the client hung up, or its chunks are garbled
+            data, self._left = b"", self._left or 1
+        if not data and size and self._left:
+            raise InvalidInput(
+                "The upload broke off", why="its end never came", fix="Send it again.", code="upload_incomplete",
+                status=400,
+            )  # fmt: skip
+        if self._left is not None:
+            self._left -= len(data)
+        return data
 
 
 def read_raw(request: falcon.Request, limit: int, what: str) -> bytes:

@@ -13,10 +13,11 @@ from titanflow.meta.error_policy import rule_for
 
 _HELD = {"held_for_quality_assessment", "paused"}
 _MAX_DETAIL = 300
+_LONGEST_WAIT_S = 24 * 3600.0
 
 
-def read(status: int, body: bytes, *, retry_after: str | None = None) -> Outcome:
-    """Return what the answer proves. retry_after: the header's text, if there was one."""
+def read(status: int, body: bytes, *, retry_after: str | None = None, usage: str | None = None) -> Outcome:
+    """Return what the answer proves. retry_after, usage: the texts of Meta's headers about waiting."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -25,7 +26,7 @@ def read(status: int, body: bytes, *, retry_after: str | None = None) -> Outcome
         return Uncertain(f"HTTP {status} with a body that is no object")
     error = answer.get("error")
     if isinstance(error, dict):
-        return _refusal(status, error, retry_after)
+        return _refusal(status, error, _regain_s(usage) or _seconds(retry_after))
     if status != 200:
         return Uncertain(f"HTTP {status} without an error of Meta's")
     return _acceptance(answer)
@@ -40,7 +41,7 @@ def _acceptance(answer: dict[str, Any]) -> Outcome:
     return Accepted(wamid, held=isinstance(first, dict) and first.get("message_status") in _HELD)
 
 
-def _refusal(status: int, error: dict[str, Any], retry_after: str | None) -> Outcome:
+def _refusal(status: int, error: dict[str, Any], retry_after_s: float | None) -> Outcome:
     code = _integer(error.get("code"))
     if code is None:
         return Uncertain(f"HTTP {status} with an error that has no code")
@@ -49,7 +50,7 @@ def _refusal(status: int, error: dict[str, Any], retry_after: str | None) -> Out
     detail = f"{code}: {said}"
     if rule.verdict == "doubt":
         return Uncertain(detail, rule)
-    return Rejected(rule, detail, _seconds(retry_after))
+    return Rejected(rule, detail, retry_after_s)
 
 
 def _detail(error: dict[str, Any]) -> str:
@@ -72,6 +73,20 @@ def _integer(value: object) -> int | None:
     if isinstance(value, str) and value.strip().lstrip("-").isdigit() and len(value) < 10:
         return int(value)
     return None
+
+
+def _regain_s(usage: str | None) -> float | None:
+    """The longest `estimated_time_to_regain_access` of the header x-business-use-case-usage, which is in MINUTES."""
+    try:
+        accounts = orjson.loads(usage) if usage else {}
+    except orjson.JSONDecodeError:
+        return None
+    minutes = [0]
+    for uses in accounts.values() if isinstance(accounts, dict) else []:
+        for use in uses if isinstance(uses, list) else []:
+            told = _integer(use.get("estimated_time_to_regain_access")) if isinstance(use, dict) else None
+            minutes.append(told or 0)
+    return min(max(minutes) * 60.0, _LONGEST_WAIT_S) or None
 
 
 def _seconds(text: str | None) -> float | None:

@@ -104,11 +104,13 @@ class MetaClient:
                 self._pool.return_socket(sock)
             else:
                 self._pool.release_socket(sock)
-        retry_after = answer.get("retry-after")
+        if answer.status_code == 200:
+            return answers.read(200, bytes(answer.body))
         return answers.read(
             answer.status_code,
             bytes(answer.body),
-            retry_after=retry_after if isinstance(retry_after, str) else None,
+            retry_after=_header(answer, "retry-after"),
+            usage=_header(answer, "x-business-use-case-usage"),
         )
 
     def _read(self, sock: Any) -> _Answer:
@@ -129,3 +131,8 @@ class MetaClient:
     def close(self) -> None:
         """Close the idle connections; those in use close when their answer is in."""
         self._pool.close()
+
+
+def _header(answer: _Answer, name: str) -> str | None:
+    text = answer.get(name)
+    return text if isinstance(text, str) else None

@@ -16,7 +16,7 @@ _MINUTE = 60.0
 _HOUR = 3600.0
 
 # From nothing back to a number's allowance: after a throttle, and after people have reported the number.
-_SOON = 30.0
+_SOON = 20.0
 _SLOWLY = _HOUR
 
 # The same failure for so many people in a row is the campaign's fault, not the people's.
@@ -257,5 +257,5 @@ def rule_for(code: int, subcode: int | None = None, *, http_status: int = 400, d
         if family.first <= code <= family.last:
             return replace(family.rule, code=code)
     verdict: Verdict = "final" if 400 <= http_status < 500 else "doubt"
-    sentence = f"Meta gave the unknown error code {code}"
+    sentence = "Meta gave an error that is not known here"
     return ErrorRule(code, verdict, "message", "breaker", sentence, "Report it.", breaker=3, alarm=True)

@@ -9,17 +9,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from titanflow import settings
-from titanflow.domain.csv_reading import Header, read_header
+from titanflow.domain.csv_reading import BadFile, Header, read_header
 from titanflow.domain.phones import BadPhone, normalise
 from titanflow.storage.imports import Staging, staging
 
 _BLOCK = 1_000
 _TELL_EVERY_S = 1.0
+_MOST_LINES = 100  # of one row; a longer one has swallowed its neighbours
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -38,9 +41,11 @@ class _Reader:
             reader = csv.reader(file, delimiter=header.delimiter)
             rows: list[str] = []
             told = time.monotonic()
-            last_line = 0
-            for cells in reader:
+            line, last_line = 2, 0
+            for cells in _whole(reader):
                 line, last_line = last_line + 2, reader.line_num
+                if last_line - line + 2 > _MOST_LINES:
+                    raise BadFile(f"A quote opened in this line is not closed within {_MOST_LINES} lines", line)
                 if not any(cells):
                     continue
                 self.rows += 1
@@ -56,6 +61,8 @@ class _Reader:
                     if os.getppid() != self._parent:
                         sys.exit(0)  # the server died: its successor starts this import again
             yield "".join(rows)
+        if last_line >= line and _is_odd(path, line):
+            raise BadFile("A quote opened in this line is never closed", line)
 
     def _row(self, header: Header, line: int, cells: list[str]) -> str | None:
         if len(cells) != len(header.columns):
@@ -79,6 +86,20 @@ class _Reader:
         self.rejected.append((line, reason, value[:64]))
 
 
+def _whole(reader: Any) -> Iterator[list[str]]:
+    """The reader's rows; a field beyond all measure is a quote that somebody forgot to close."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise BadFile(f"The row that ends here can't be read: {error}", reader.line_num + 1) from None
+
+
+def _is_odd(path: Path, line: int) -> bool:
+    """True if the last row, which begins in this line and has others, leaves a quote open."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return sum(text.count('"') for text in islice(file, line - 1, None)) % 2 == 1
+
+
 def main() -> int:
     """Run one import. Returns the exit code; 1 with one line on standard error if the file is gone."""
     configured = settings.load()
@@ -90,7 +111,11 @@ def main() -> int:
             print(f"The uploaded file {path.name} is gone", file=sys.stderr)
             return 1
         reader = _Reader(stage, stage.job["default_country"])
-        stage.copy(reader.blocks(path))
+        try:
+            stage.copy(reader.blocks(path))
+        except BadFile as bad:
+            stage.give_up(f"line {bad.line}: {bad.sentence}")
+            return 0
         stage.merge(rows=reader.rows, rejected=reader.rejected, by_reason=dict(reader.by_reason))
     return 0
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from titanflow.storage import alarms
+from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Database
 
 STATES = (
@@ -105,4 +107,7 @@ def heal(db: Database, campaign_id: int) -> dict[str, int]:
         drift = {str(state): int(delta) for state, delta in transaction.execute(_DRIFT, {"id": campaign_id})}
         if drift:
             transaction.execute(_HEAL, {"campaign_id": campaign_id, **dict.fromkeys(STATES, 0), **drift})
+            sentence = f"The counters of campaign {campaign_id} were wrong and have been corrected"
+            alarm = Alarm("counter_drift", "campaign", str(campaign_id), sentence, "Report it: it is a bug.")
+            alarms.raise_alarm(transaction, alarm)
     return drift

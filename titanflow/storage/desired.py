@@ -6,7 +6,8 @@ from typing import Any
 
 from psycopg.rows import class_row
 
-from titanflow.storage import meta_syncs
+from titanflow.storage import alarms, meta_syncs
+from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.send_windows import TURNS, WindowTurn
 
@@ -133,8 +134,11 @@ def templates(db: Database, campaign_id: int) -> list[SendableTemplate]:
         ).fetchall()
 
 
-def stop_template(db: Database, template_id: int, *, status: str) -> None:
-    """Keep that Meta no longer lets this template be sent, until a sync or a webhook says otherwise."""
+def stop_template(db: Database, template_id: int, *, status: str) -> bool:
+    """Keep that Meta no longer lets this template be sent, until a sync or a webhook says otherwise.
+
+    Returns False if that was known.
+    """
     with db.transaction() as transaction:
         stopped = transaction.execute(
             # Its list may go on saying APPROVED: believed again after a minute, longer each time.
@@ -145,6 +149,7 @@ def stop_template(db: Database, template_id: int, *, status: str) -> None:
         ).fetchone()
         if stopped is not None:
             meta_syncs.want_templates(transaction, [stopped[0]])
+        return stopped is not None
 
 
 def reread_template(db: Database, template_id: int) -> None:
@@ -155,36 +160,21 @@ def reread_template(db: Database, template_id: int) -> None:
             meta_syncs.want_templates(connection, [row[0]])
 
 
-def pause_number(db: Database, number_id: int, *, pause_s: float, reason: str) -> None:
-    """Pause a number for a time. A longer pause that is already there stays."""
-    with db.connection() as connection:
-        connection.execute(
-            "UPDATE phone_numbers SET state = 'paused', state_reason = %s, updated_at = now(),"
-            " paused_until = now() + make_interval(secs => %s)"
-            " WHERE id = %s AND (state = 'active' OR (state = 'paused' AND paused_until IS NOT NULL"
-            " AND paused_until < now() + make_interval(secs => %s)))",
-            [reason, pause_s, number_id, pause_s],
-        )
+def pause_campaigns(connection: Connection, campaign_ids: Sequence[int], *, by: str, reason: str) -> list[int]:
+    """Pause running campaigns for a reason that people can read, with an alarm if the engine does it.
 
-
-def block_numbers(db: Database, *, reason: str, number_id: int, whole_account: bool) -> None:
-    """Block a number, or all numbers of its account, until an operator resumes them."""
-    with db.connection() as connection:
-        connection.execute(
-            "UPDATE phone_numbers SET state = 'blocked', state_reason = %(reason)s, paused_until = NULL,"
-            " updated_at = now() WHERE state <> 'blocked' AND (id = %(id)s OR (%(whole)s AND waba_id ="
-            " (SELECT waba_id FROM phone_numbers WHERE id = %(id)s)))",
-            {"reason": reason, "id": number_id, "whole": whole_account},
-        )
-
-
-def pause_campaigns(connection: Connection, campaign_ids: Sequence[int], *, by: str, reason: str) -> None:
-    """Pause running campaigns for a reason that people can read."""
-    connection.execute(
-        "UPDATE campaigns SET state = 'paused', state_by = %s, state_reason = %s, updated_at = now()"
-        " WHERE id = ANY(%s) AND state = 'running'",
-        [by, reason, list(campaign_ids)],
-    )
+    Returns those it paused: none that were paused already.
+    """
+    with connection.transaction():
+        rows = connection.execute(
+            "UPDATE campaigns SET state = 'paused', state_by = %s, state_reason = %s, updated_at = now()"
+            " WHERE id = ANY(%s) AND state = 'running' RETURNING id",
+            [by, reason, list(campaign_ids)],
+        ).fetchall()
+        for (campaign_id,) in rows if by == "engine" else []:
+            sentence, fix = reason.removesuffix("."), "Solve it, then resume the campaign."
+            alarms.raise_alarm(connection, Alarm("campaign_paused", "campaign", str(campaign_id), sentence, fix))
+    return [int(row[0]) for row in rows]
 
 
 _COMPLETE = """

@@ -1,11 +1,17 @@
-"""What follows when message rows change state: counters, reasons, roll-ups, opt-outs. One text for settle and ingest.
+"""What follows when message rows change state: counters, reasons, roll-ups, suppressions. One text for settle, ingest.
 
 A statement that ends in EFFECTS must have a CTE `changed` with the columns campaign_id, contact_id, number_id,
 template_id, old_state, new_state, old_code, new_code, newly_sent, and the parameter node_id. The rows of `changed`
 were locked in id order before; here campaigns are locked in id order: writers never deadlock.
 """
 
+from titanflow.domain.suppression import BY_CODE
 from titanflow.storage.portfolios import RECHECK
+
+_SUPPRESSING = ", ".join(
+    f"({code}, '{one.reason}', {one.first_s or 'NULL'}::float8, {one.longest_s or 'NULL'}::float8)"
+    for code, one in BY_CODE.items()
+)
 
 EFFECTS = f"""
     {RECHECK}, counted AS (
@@ -52,12 +58,25 @@ EFFECTS = f"""
         ON CONFLICT (campaign_id, hour, number_id, template_id) DO UPDATE
         SET sent = roll_up.sent + EXCLUDED.sent, delivered = roll_up.delivered + EXCLUDED.delivered,
             read = roll_up.read + EXCLUDED.read, failed = roll_up.failed + EXCLUDED.failed
-    ), opted_out AS (
-        INSERT INTO suppressions (phone, reason, source)
-        SELECT DISTINCT contact.phone, 'opted_out', '131050'
-        FROM changed JOIN contacts AS contact ON contact.id = changed.contact_id
-        WHERE changed.new_state = 'failed' AND changed.new_code = 131050
-        ORDER BY contact.phone
-        ON CONFLICT (phone) DO NOTHING
+    ), refused AS (
+        SELECT DISTINCT ON (contact.phone) contact.phone, refusal.code, refusal.reason,
+               coalesce(before.repeats, 0) + 1 AS repeats,
+               least(refusal.longest_s, refusal.first_s * power(2, least(coalesce(before.repeats, 0), 20))) AS lasts_s
+        FROM changed
+        JOIN (VALUES {_SUPPRESSING}) AS refusal (code, reason, first_s, longest_s) ON refusal.code = changed.new_code
+        JOIN contacts AS contact ON contact.id = changed.contact_id
+        LEFT JOIN suppressions AS before ON before.phone = contact.phone AND before.reason = refusal.reason
+        WHERE changed.new_state = 'failed' AND changed.old_state <> 'failed'
+        ORDER BY contact.phone, refusal.first_s DESC NULLS FIRST
+    ), suppressed AS (
+        INSERT INTO suppressions AS known (phone, reason, source, repeats, expires_at)
+        SELECT phone, reason, code::text, repeats, now() + make_interval(secs => lasts_s) FROM refused ORDER BY phone
+        ON CONFLICT (phone) DO UPDATE
+        SET reason = EXCLUDED.reason, source = EXCLUDED.source, repeats = EXCLUDED.repeats,
+            created_at = now(), expires_at = EXCLUDED.expires_at
+        -- What has no end stays. A suppression for a time never shortens one, nor replaces an operator's or a person's.
+        WHERE known.expires_at IS NOT NULL
+          AND (EXCLUDED.expires_at IS NULL OR known.expires_at <= now()
+               OR (known.expires_at < EXCLUDED.expires_at AND known.reason NOT IN ('opted_out', 'blacklisted')))
     )
 """  # noqa: S608  (constants only)

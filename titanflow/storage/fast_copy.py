@@ -1,6 +1,6 @@
 """Redis, the fast copy: live figures and messages between nodes. An outage costs latency, never a number."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -43,6 +43,17 @@ class FastCopy:
                     body = orjson.dumps(figures)
                     pipeline.set(redis_keys.campaign_counts(campaign_id), body, ex=redis_keys.LIVE_TTL_S)
                     pipeline.publish(redis_keys.EVENTS, body)
+                pipeline.execute()
+        except redis.RedisError as error:
+            raise _unavailable(error) from error
+
+    def publish_alarms(self, changed: Sequence[Mapping[str, object]]) -> None:
+        """Announce alarms that were raised, counted up or cleared: one round trip for all of them."""
+        try:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for alarm in changed:
+                    event = {"type": "alarm", "state": "cleared" if alarm["cleared_at"] else "open", **alarm}
+                    pipeline.publish(redis_keys.EVENTS, orjson.dumps(event, option=orjson.OPT_UTC_Z))
                 pipeline.execute()
         except redis.RedisError as error:
             raise _unavailable(error) from error

@@ -51,17 +51,21 @@ def running(db: Database) -> list[dict[str, Any]]:
 def fail(db: Database, import_id: int, *, error: str, state: str = "failed") -> None:
     """End an import without any of its contacts; its campaign is what it was before."""
     with db.transaction() as transaction:
-        row = transaction.execute(
-            "UPDATE imports SET state = %s, error = %s, finished_at = now() WHERE id = %s AND state = 'running'"
-            " RETURNING campaign_id",
-            [state, error, import_id],
-        ).fetchone()
-        if row:
-            transaction.execute(
-                "UPDATE campaigns SET state = CASE WHEN EXISTS (SELECT FROM contacts WHERE campaign_id = %(id)s)"
-                " THEN 'ready' ELSE 'draft' END WHERE id = %(id)s AND state = 'importing'",
-                {"id": row[0]},
-            )
+        _end(transaction, import_id, error=error, state=state)
+
+
+def _end(transaction: Connection, import_id: int, *, error: str, state: str) -> None:
+    row = transaction.execute(
+        "UPDATE imports SET state = %s, error = %s, finished_at = now() WHERE id = %s AND state = 'running'"
+        " RETURNING campaign_id",
+        [state, error, import_id],
+    ).fetchone()
+    if row:
+        transaction.execute(
+            "UPDATE campaigns SET state = CASE WHEN EXISTS (SELECT FROM contacts WHERE campaign_id = %(id)s)"
+            " THEN 'ready' ELSE 'draft' END WHERE id = %(id)s AND state = 'importing'",
+            {"id": row[0]},
+        )
 
 
 class Staging:
@@ -82,6 +86,11 @@ class Staging:
     def tell(self, rows: int) -> None:
         """Show progress."""
         self._progress.execute("UPDATE imports SET rows = %s WHERE id = %s", [rows, self.job["id"]])
+
+    def give_up(self, error: str) -> None:
+        """End the import for good: its file can't be used."""
+        with self._connection.transaction():
+            _end(self._connection, self.job["id"], error=error, state="failed")
 
     def merge(self, *, rows: int, rejected: list[tuple[int, str, str]], by_reason: dict[str, int]) -> None:
         """Make the staged rows contacts, with counters, in one transaction."""
@@ -124,8 +133,8 @@ _MERGE = """
                       > now() - make_interval(days => campaign.dedupe_days)) THEN 'recently_messaged'
             END AS reason, campaign.audience_cap
         FROM first CROSS JOIN campaign
-        LEFT JOIN suppressions AS suppression ON suppression.phone = first.phone
-            AND (suppression.expires_at IS NULL OR suppression.expires_at > now())
+        -- A suppression with an end may be over when the campaign starts: the claim asks again.
+        LEFT JOIN suppressions AS suppression ON suppression.phone = first.phone AND suppression.expires_at IS NULL
     ), capped AS (
         SELECT line, phone, variables, CASE WHEN reason IS NULL AND audience_cap IS NOT NULL
             AND row_number() OVER (PARTITION BY reason IS NULL ORDER BY line) > audience_cap

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from psycopg.rows import dict_row
+
 from titanflow.domain.number_facts import NumberFacts
+from titanflow.storage import pauses
 from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all, fetch_one
 
@@ -58,16 +61,21 @@ def update(db: Database, phone_number_id: str, values: dict[str, Any]) -> dict[s
 
 
 def set_state(db: Database, phone_number_id: str, *, state: str, reason: str | None) -> dict[str, Any] | None:
-    """Pause (until resumed) or resume a number. A resume is the operator's word against Meta's block, too."""
-    return fetch_one(
-        db,
-        "UPDATE phone_numbers SET state = %(state)s, state_reason = %(reason)s, paused_until = NULL,"
-        " updated_at = now(), meta_block = CASE WHEN %(state)s <> 'active' THEN meta_block END,"
-        " meta_block_kind = CASE WHEN %(state)s <> 'active' THEN meta_block_kind END,"
-        " meta_block_until = CASE WHEN %(state)s <> 'active' THEN meta_block_until END"
-        " WHERE phone_number_id = %(id)s RETURNING phone_number_id AS id, shown_state AS state",
-        {"id": phone_number_id, "state": state, "reason": reason},
-    )
+    """Pause (until resumed) or resume a number.
+
+    A resume is the operator's word against the pauses that Meta's answers put on it, and against Meta's block, too.
+    """
+    with db.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
+        if state == "active":
+            pauses.lift(transaction, phone_number_id)
+        return cursor.execute(
+            "UPDATE phone_numbers SET state = %(state)s, state_reason = %(reason)s, paused_until = NULL,"
+            " updated_at = now(), meta_block = CASE WHEN %(state)s <> 'active' THEN meta_block END,"
+            " meta_block_kind = CASE WHEN %(state)s <> 'active' THEN meta_block_kind END,"
+            " meta_block_until = CASE WHEN %(state)s <> 'active' THEN meta_block_until END"
+            " WHERE phone_number_id = %(id)s RETURNING phone_number_id AS id, shown_state AS state",
+            {"id": phone_number_id, "state": state, "reason": reason},
+        ).fetchone()
 
 
 def delete(db: Database, phone_number_id: str) -> bool:

@@ -80,10 +80,12 @@ _APPLY = f"""
             read_at = coalesce(message.read_at, locked.read_at),
             failed_at = CASE WHEN locked.new_state = 'failed' THEN coalesce(message.failed_at, locked.failed_at)
                              ELSE message.failed_at END,
-            error_code = CASE WHEN locked.new_state = 'failed' THEN coalesce(message.error_code, locked.error_code)
+            -- The report's own code takes the place of a doubt's, never that of an earlier failure.
+            error_code = CASE WHEN locked.new_state = 'failed' AND locked.old_state <> 'failed'
+                              THEN coalesce(locked.error_code, message.error_code)
                               ELSE message.error_code END,
-            error_detail = CASE WHEN locked.new_state = 'failed'
-                                THEN coalesce(message.error_detail, locked.error_detail)
+            error_detail = CASE WHEN locked.new_state = 'failed' AND locked.old_state <> 'failed'
+                                THEN coalesce(locked.error_detail, message.error_detail)
                                 ELSE message.error_detail END
         FROM locked
         WHERE message.id = locked.id

@@ -5,14 +5,12 @@ this actor or of the server starts the import again from its file, and an adviso
 it. Files of finished imports are removed here. OTP model: gen_server with a port.
 """
 
-import os
-import signal
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from titanflow.actors.node.worker_process import WorkerProcess
 from titanflow.errors import StorageUnavailable
 from titanflow.settings import Settings
 from titanflow.storage import imports
@@ -52,7 +50,7 @@ class Importer(GenServer):
         self.trap_exit = True
         self._uploads = self._settings.data_dir / "uploads"
         self._said = self._uploads / "import-worker.log"
-        self._worker: int | None = None  # its pid
+        self._worker: WorkerProcess | None = None
         self._job: dict[str, Any] = {}
         self._tries: dict[int, int] = {}
         self.send_after(0, _Look())
@@ -75,8 +73,7 @@ class Importer(GenServer):
     def terminate(self, reason: object) -> None:
         """End the worker; whoever comes next starts the import again."""
         if self._worker is not None:
-            os.kill(self._worker, signal.SIGKILL)
-            os.waitpid(self._worker, 0)
+            self._worker.kill()
 
     def _step(self) -> None:
         try:
@@ -87,21 +84,17 @@ class Importer(GenServer):
         except StorageUnavailable as error:
             log.warning("imports.waiting", why=error.what)
 
-    def _watch(self, worker: int) -> None:
-        ended, status = os.waitpid(worker, os.WNOHANG)
-        if not ended:
+    def _watch(self, worker: WorkerProcess) -> None:
+        ended = worker.ended()
+        if ended is None:
             return
-        code = os.waitstatus_to_exitcode(status)
         import_id = int(self._job["id"])
-        said = self._said.read_text(errors="replace").strip() if self._said.exists() else ""
-        self._said.unlink(missing_ok=True)
         self._worker = None
-        if code != 0:
+        if ended.code != 0:
             self._tries[import_id] = self._tries.get(import_id, 0) + 1
-            last = said.splitlines()[-1] if said else f"exit code {code}"
-            log.error("import.crashed", import_id=import_id, why=last, tries=self._tries[import_id])
+            log.error("import.crashed", import_id=import_id, why=ended.said, tries=self._tries[import_id])
             if self._tries[import_id] >= _TRIES:
-                imports.fail(self._db, import_id, error=f"The import broke off {_TRIES} times: {last}"[:500])
+                imports.fail(self._db, import_id, error=f"The import broke off {_TRIES} times: {ended.said}"[:500])
                 self._remove(self._job["file"])
         else:
             self._tries.pop(import_id, None)
@@ -114,18 +107,7 @@ class Importer(GenServer):
         if not jobs:
             return
         self._job = jobs[0]
-        self._uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # posix_spawn, since a fork would begin by disowning the actors of this very process (supervision/fork.py).
-        self._worker = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-m", _WORKER, str(self._job["id"])],
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 2, str(self._said), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
-            ],
-        )
+        self._worker = WorkerProcess(_WORKER, str(self._job["id"]), self._said)
         log.info("import.started", import_id=self._job["id"], campaign_id=self._job["campaign_id"])
         self.send_after(_POLL_MS, _Look())
 

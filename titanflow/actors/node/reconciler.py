@@ -20,7 +20,8 @@ from titanflow.domain import placement
 from titanflow.domain.vault import Vault
 from titanflow.errors import StorageUnavailable
 from titanflow.meta.client import MetaClient
-from titanflow.storage import desired, leases
+from titanflow.storage import alarms, desired, leases, pauses
+from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Database
 from titanflow.storage.desired import CampaignConfig, Desired, NumberConfig
 from titanflow.storage.fast_copy import FastCopy
@@ -48,6 +49,7 @@ log = structlog.get_logger()
 _EVERY_MS = 1_000
 _LONGEST_BACKOFF_NS = 30_000_000_000
 _ALARM_AFTER = 3
+_SOUND_AFTER_NS = 60_000_000_000  # a tree that has run so long has got over its trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,8 @@ class Reconciler(GenServer):
             self._start_number(wanted.numbers[number_id])
         for _, pool in sorted(pools.items()):
             self._start_pool(pool)
+        for brake in pauses.brakes(self._db, sorted(mine)) if mine else []:  # some were put on by other nodes
+            rate_limiter.obey(brake)
 
     def _stop_what_should_not_run(
         self, pools: dict[tuple[int, int], PoolSpec], campaigns: set[int], numbers: set[int]
@@ -246,10 +250,12 @@ class Reconciler(GenServer):
     def _ensure(self, name: Via, supervisor: Via, spec: Callable[[], object]) -> bool:
         """Start a tree unless it runs. Returns if it runs now. One that keeps dying is started later each time."""
         pid = whereis(name)
-        if pid is not None:
-            return pid not in self._stopping
         now_ns = self.now_ns()
         trouble = self._trouble.get(name)
+        if pid is not None:
+            if trouble and now_ns > trouble.not_before_ns + _SOUND_AFTER_NS:
+                self._forget_trouble(name)
+            return pid not in self._stopping
         if name in self._started:  # it ran, and nobody stopped it: it has used up its restarts
             self._started.discard(name)
             trouble = self._troubled(name, now_ns)
@@ -270,7 +276,27 @@ class Reconciler(GenServer):
         self._trouble[name] = trouble
         if count == _ALARM_AFTER:
             log.error("tree.keeps_dying", name=str(name), count=count)
+        if count >= _ALARM_AFTER:
+            self._alarm(name)
         return trouble
+
+    def _alarm(self, name: Via) -> None:
+        sentence = f"A part of the server dies again and again: {name}"
+        alarm = Alarm("tree_keeps_dying", "tree", str(name), sentence, "Read the log for its crash and report it.")
+        try:
+            with self._db.connection() as connection:
+                alarms.raise_alarm(connection, alarm)
+        except StorageUnavailable as error:
+            log.warning("alarm.not_raised", kind=alarm.kind, why=error.why)
+
+    def _forget_trouble(self, name: Via) -> None:
+        trouble = self._trouble.pop(name, None)
+        if trouble is None or trouble.count < _ALARM_AFTER:
+            return
+        try:
+            alarms.clear_of(self._db, "tree_keeps_dying", str(name), by="engine")
+        except StorageUnavailable as error:  # an operator clears it
+            log.warning("alarm.not_cleared", kind="tree_keeps_dying", why=error.why)
 
     def _stop_number(self, number_id: int) -> None:
         self._stop_child(via("numbers"), via("number", number_id))
@@ -281,7 +307,7 @@ class Reconciler(GenServer):
 
     def _stop_child(self, supervisor: Via, name: Via) -> None:
         self._started.discard(name)
-        self._trouble.pop(name, None)
+        self._forget_trouble(name)
         pid = whereis(name)
         if pid is not None:
             self._stop_pid(supervisor, pid)

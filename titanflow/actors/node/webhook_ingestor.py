@@ -40,6 +40,7 @@ PARTITIONS = 2
 
 _GATHER_MS = 4
 _BATCH = 500
+_AGAIN_MS = 500
 _turns = itertools.count()
 
 
@@ -52,6 +53,10 @@ class Ingest(Call[bool]):
 
 class _Flush:
     """To self."""
+
+
+class _CarryOut:
+    """To self: the database was away."""
 
 
 def ingest(batch: WebhookBatch, *, timeout_s: float = 10.0) -> None:
@@ -85,6 +90,7 @@ class WebhookIngestor(GenServer):
         self._count = 0
         self._flushing = False
         self._breakers = Breakers()
+        self._happened: list[Happened] = []  # whose consequences are still to be carried out
 
     def handle_call(self, request: Call[Any], sender: From) -> Reply | NoReply | Stop:
         """Gather."""
@@ -102,11 +108,15 @@ class WebhookIngestor(GenServer):
         return super().handle_call(request, sender)
 
     def handle_info(self, message: object) -> NoReply | Stop | None:
-        """Write what was gathered."""
-        if not isinstance(message, _Flush):
-            return super().handle_info(message)
-        self._flushing = False
-        self._flush()
+        """Write what was gathered, or finish what follows from it."""
+        match message:
+            case _Flush():
+                self._flushing = False
+                self._flush()
+            case _CarryOut():
+                self._carry_out()
+            case _:
+                return super().handle_info(message)
         return None
 
     def observed_state(self) -> dict[str, object]:
@@ -144,8 +154,12 @@ class WebhookIngestor(GenServer):
             in_a_row = 1
             if (one.campaign_id, one.number_id) not in successes:
                 in_a_row = self._breakers.failure(one.campaign_id, one.number_id, rule, one.count)
-            happened = Happened(rule, one.campaign_id, one.number_id, one.template_id, one.count, in_a_row)
-            try:
-                consequences.apply(self._db, happened, nudge=nudge)
-            except StorageUnavailable as error:
-                log.error("consequence.not_applied", error_code=one.error_code, why=error.why)
+            self._happened.append(Happened(rule, one.campaign_id, one.number_id, one.template_id, one.count, in_a_row))
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        try:
+            consequences.carry_out(self._db, self._happened, nudge=nudge)
+        except StorageUnavailable as error:
+            log.warning("consequences.not_carried_out_yet", count=len(self._happened), why=error.why)
+            self.send_after(_AGAIN_MS, _CarryOut())

@@ -2,8 +2,8 @@
 
 One per phone number, shared by all campaigns that use it; first child of Number <id> (one_for_all, permanent).
 Its start is the take-over: it takes the number's lease with a new epoch and moves what an earlier sender left
-claimed to in_doubt, before anything can be sent. Memory only: it restarts with an empty bucket, so a crash costs
-a moment of sending and never causes a burst. OTP model: gen_server.
+claimed to in_doubt, before anything can be sent. It restarts with an empty bucket, so a crash costs a moment of
+sending and never causes a burst; pauses and lowered rates are rows, which it reads first. OTP model: gen_server.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,13 @@ from typing import Any
 import structlog
 
 from titanflow.actors.number.gate import Gate
-from titanflow.domain import gcra
+from titanflow.domain import gcra, slowdown
 from titanflow.domain.live import LimitedBy
-from titanflow.storage import claims, leases
+from titanflow.domain.slowdown import Slowdown
+from titanflow.storage import claims, leases, pauses
 from titanflow.storage.claims import Sender
 from titanflow.storage.database import Database
+from titanflow.storage.pauses import Brake
 from titanflow.supervision import (
     SHUTDOWN,
     Call,
@@ -42,12 +44,9 @@ LEASE_MARGIN_S = 2.0
 _HORIZON_NS = 60_000_000
 _CONTENDER_NS = 300_000_000
 
-_THROTTLE_HOLD_NS = 1_000_000_000
-_SLOWEST_SHARE = 1 / 64
 _RECOVER_EVERY_MS = 1_000
-_RECOVER_SHARE = 1 / 20
-# A throttle this soon after the last hold is the same trouble going on: the next hold is longer.
-_GOES_ON_NS = 2_000_000_000
+# The same end of a pause, told twice, differs by the way from PostgreSQL.
+_SAME_NS = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +85,10 @@ class LeaseLost(Cast):
 
 
 @dataclass(frozen=True, slots=True)
-class SlowDown(Cast):
-    """Meta throttled the number."""
+class Braked(Cast):
+    """Obey the row: hold, and send more slowly."""
 
-    error_code: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold(Cast):
-    """Let nothing leave for a while."""
-
-    hold_s: float
-    reason: str
+    brake: Brake
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +120,9 @@ def lease_lost(number_id: int) -> None:
     cast(via("rate_limiter", number_id), LeaseLost())
 
 
-def slow_down(number_id: int, error_code: int) -> None:
-    """Say that Meta throttled this number. Lost if the limiter is down: it restarts empty."""
-    cast(via("rate_limiter", number_id), SlowDown(error_code))
-
-
-def hold(number_id: int, hold_s: float, reason: str) -> None:
-    """Let nothing leave for a short while. A pause that must survive a restart is a row, not this."""
-    cast(via("rate_limiter", number_id), Hold(hold_s, reason))
+def obey(brake: Brake) -> None:
+    """Tell a number what slows it down. Nothing is lost if its limiter is down or elsewhere: it reads the row."""
+    cast(via("rate_limiter", brake.number_id), Braked(brake))
 
 
 def set_rate(number_id: int, max_mps: int) -> None:
@@ -165,9 +151,12 @@ class RateLimiter(GenServer):
         until_ns = asked_ns + int((leases.LEASE_S - LEASE_MARGIN_S) * gcra.SECOND_NS)
         self._gate = Gate(self._max_mps, now_ns=self.now_ns(), lease_until_ns=until_ns)
         self._mps = float(self._max_mps)
+        self._slowdown: Slowdown | None = None
         self._held_until_ns = 0
         self._held_reason = ""
-        self._throttles = 0
+        self._throttled = False  # the hold is part of a throttle
+        for brake in pauses.brakes(self._db, [self._number_id]):
+            self._obey(brake)
         self._pending: dict[int, tuple[int, int]] = {}  # campaign -> (granted last time, when)
         self._in_flight: dict[int, tuple[int, int]] = {}  # campaign -> (in flight, when told)
         self._own_plans: dict[int, gcra.Plan] = {}  # campaigns with a limit of their own
@@ -191,13 +180,11 @@ class RateLimiter(GenServer):
                 self._gate.closed = True
                 log.warning("lease.lost", number_id=self._number_id, epoch=self._sender.epoch)
                 return Stop("lease_lost")
-            case SlowDown(error_code):
-                self._slow_down(error_code)
-            case Hold(hold_s, reason):
-                self._hold(int(hold_s * gcra.SECOND_NS), reason)
+            case Braked(brake):
+                self._obey(brake)
             case SetRate(max_mps):
                 self._max_mps = max_mps
-                self._set_mps(float(max_mps))
+                self._set_rate()
             case _:
                 return super().handle_cast(message)
         return None
@@ -207,10 +194,8 @@ class RateLimiter(GenServer):
         if not isinstance(message, _Recover):
             return super().handle_info(message)
         self.send_after(_RECOVER_EVERY_MS, _Recover())
-        if self._mps < self._max_mps and self.now_ns() > self._held_until_ns + _THROTTLE_HOLD_NS:
-            self._set_mps(min(self._max_mps, self._mps + self._max_mps * _RECOVER_SHARE))
-            if self._mps >= self._max_mps:
-                self._throttles = 0
+        if self._slowdown is not None:
+            self._set_rate()
         return None
 
     def terminate(self, reason: object) -> None:
@@ -236,7 +221,7 @@ class RateLimiter(GenServer):
         self._in_flight[asked.campaign_id] = (asked.in_flight, now_ns)
         if now_ns < self._held_until_ns:
             wait_ms = (self._held_until_ns - now_ns) // 1_000_000 + 1
-            return self._nothing(min(wait_ms, 250), "throttled" if self._throttles else "paused", self._held_reason)
+            return self._nothing(min(wait_ms, 250), "throttled" if self._throttled else "paused", self._held_reason)
         if now_ns >= self._gate.lease_until_ns:
             return self._nothing(100, "database", "The lease of this number could not be renewed")
         recent_ns = now_ns - _CONTENDER_NS
@@ -277,23 +262,22 @@ class RateLimiter(GenServer):
     def _nothing(self, wait_ms: int, limited_by: LimitedBy, detail: str) -> Grant:
         return Grant(0, wait_ms, self._gate, self._sender, limited_by, detail)
 
-    def _slow_down(self, error_code: int) -> None:
-        """Halve the rate, once a hold: answers to requests that left before it are no further news."""
+    def _obey(self, brake: Brake) -> None:
+        """Hold and slow down as the row says. Hearing it again changes nothing; a longer hold stays."""
         now_ns = self.now_ns()
-        if now_ns < self._held_until_ns:
-            return
-        self._throttles = self._throttles + 1 if now_ns < self._held_until_ns + _GOES_ON_NS else 1
-        self._set_mps(max(self._max_mps * _SLOWEST_SHARE, self._mps / 2))
-        hold_ns = min(_THROTTLE_HOLD_NS * 2 ** min(self._throttles - 1, 6), 60 * gcra.SECOND_NS)
-        self._hold(hold_ns, f"Meta throttled this number (code {error_code})")
-        log.warning("number.throttled", number_id=self._number_id, error_code=error_code, mps_now=round(self._mps, 1))
-
-    def _hold(self, hold_ns: int, reason: str) -> None:
-        until_ns = self.now_ns() + hold_ns
-        if until_ns > self._held_until_ns:
-            self._held_until_ns, self._held_reason = until_ns, reason
+        until_ns = now_ns + int(brake.hold_s * gcra.SECOND_NS)
+        if brake.hold_s > 0 and until_ns > self._held_until_ns + _SAME_NS:
+            self._held_until_ns, self._held_reason, self._throttled = until_ns, brake.reason, brake.throttled
             self._gate.hold(until_ns)
+        if brake.slowed_mps is not None:
+            speeds_up_at_ns = now_ns + int(brake.speeds_up_in_s * gcra.SECOND_NS)
+            full_speed_in_ns = int(brake.full_speed_in_s * gcra.SECOND_NS)
+            self._slowdown = Slowdown(brake.slowed_mps, speeds_up_at_ns, full_speed_in_ns)
+            self._set_rate()
 
-    def _set_mps(self, mps: float) -> None:
-        self._mps = mps
-        self._gate.plan = gcra.at_rate(self._gate.plan, mps)
+    def _set_rate(self) -> None:
+        """Follow the recovery, or the operator."""
+        self._mps = slowdown.rate(self._slowdown, self._max_mps, now_ns=self.now_ns())
+        if self._mps >= self._max_mps:
+            self._slowdown = None
+        self._gate.plan = gcra.at_rate(self._gate.plan, self._mps)

@@ -14,7 +14,7 @@ from titanflow.actors.number.consequences import Breakers, Happened
 from titanflow.actors.number.worker import Delivered
 from titanflow.domain.outcomes import Accepted, ErrorRule, Rejected, Uncertain
 from titanflow.errors import StorageUnavailable
-from titanflow.meta.error_policy import OUT_OF_ATTEMPTS
+from titanflow.meta.error_policy import NO_PROOF, OUT_OF_ATTEMPTS
 from titanflow.storage.database import Database
 from titanflow.storage.settlements import Settlement, settle
 from titanflow.supervision import Cast, GenServer, NoReply, Stop
@@ -46,6 +46,7 @@ class Recorder(GenServer):
         self._outcomes: list[Delivered] = []
         self._flushing = False
         self._breakers = Breakers()
+        self._happened: list[Happened] = []  # whose consequences are still to be carried out
 
     def handle_cast(self, message: Cast) -> NoReply | Stop | None:
         """Take an outcome in."""
@@ -83,12 +84,14 @@ class Recorder(GenServer):
 
     def _flush(self) -> None:
         batch = self._outcomes[:_BATCH]
-        if not batch:
+        if not batch and not self._happened:
             return
         try:
-            settle(self._db, [_settlement(one) for one in batch], node_id=self._node_id)
-            del self._outcomes[: len(batch)]
-            self._follow_up(batch)
+            if batch:
+                settle(self._db, [_settlement(one) for one in batch], node_id=self._node_id)
+                del self._outcomes[: len(batch)]
+                self._happened += self._what_happened(batch)
+            consequences.carry_out(self._db, self._happened, nudge=self._nudge)
         except StorageUnavailable as error:
             log.warning("claims.not_settled_yet", number_id=self._number_id, count=len(batch), why=error.why)
             self._flushing = True
@@ -98,24 +101,29 @@ class Recorder(GenServer):
             self._flushing = True
             self.send_after(0, _Flush())
 
-    def _follow_up(self, batch: list[Delivered]) -> None:
+    def _what_happened(self, batch: list[Delivered]) -> list[Happened]:
+        """Count what is no acceptance by rule, campaign and template; how many in a row, and how long Meta says."""
         met: Counter[tuple[ErrorRule, int, int]] = Counter()
-        longest: dict[tuple[ErrorRule, int, int], int] = {}
+        longest: Counter[tuple[ErrorRule, int, int]] = Counter()
+        told: dict[tuple[ErrorRule, int, int], float] = {}
         for one in batch:
             match one.outcome:
                 case Accepted():
                     self._breakers.success(one.campaign_id, self._number_id)
-                case Rejected(rule) | Uncertain(_, ErrorRule() as rule):
+                    continue
+                case Rejected(rule, _, retry_after_s):
                     key = (rule, one.campaign_id, one.template_id)
-                    met[key] += 1
-                    in_a_row = self._breakers.failure(one.campaign_id, self._number_id, rule)
-                    longest[key] = max(longest.get(key, 0), in_a_row)
-                case Uncertain():
-                    pass
-        for key, count in met.items():
-            rule, campaign_id, template_id = key
-            happened = Happened(rule, campaign_id, self._number_id, template_id, count, longest[key])
-            consequences.apply(self._db, happened, nudge=self._nudge)
+                    if retry_after_s is not None:
+                        told[key] = max(retry_after_s, told.get(key, 0.0))
+                case Uncertain(_, known):
+                    rule = known or NO_PROOF
+                    key = (rule, one.campaign_id, one.template_id)
+            met[key] += 1
+            longest[key] = max(longest[key], self._breakers.failure(one.campaign_id, self._number_id, rule))
+        return [
+            Happened(key[0], key[1], self._number_id, key[2], count, longest[key], told.get(key))
+            for key, count in met.items()
+        ]
 
 
 def _settlement(one: Delivered) -> Settlement:

@@ -9,6 +9,7 @@ import falcon
 import falcon.media
 
 from titanflow.errors import InvalidInput
+from titanflow.http.bodies import Upload
 from titanflow.http.context import Context
 from titanflow.services import imports as service
 from titanflow.storage import imports
@@ -91,16 +92,28 @@ class Rejects:
 
 
 def _file_of(request: falcon.Request) -> service.Readable:
-    if (request.content_type or "").startswith("multipart/form-data"):
-        for part in falcon.media.MultipartFormHandler().deserialize(
-            request.bounded_stream, request.content_type, request.content_length
-        ):
-            if part.filename:
-                stream: service.Readable = part.stream
-                return stream
-        raise InvalidInput("The form has no file", fix="Send the CSV as a file field.")
-    body: service.Readable = request.bounded_stream
-    return body
+    body = Upload(request)
+    if not (request.content_type or "").startswith("multipart/form-data"):
+        return body
+    handler = falcon.media.MultipartFormHandler()
+    parts = iter(handler.deserialize(body, request.content_type, request.content_length))
+    for part in parts:
+        if part.filename:
+            return _FormFile(part, parts)
+    raise InvalidInput("The form has no file", fix="Send the CSV as a file field.")
+
+
+class _FormFile:
+    """A file within a form: whole only if the form goes on, or ends properly, behind it."""
+
+    def __init__(self, part: falcon.media.multipart.BodyPart, others: Iterator[object]) -> None:
+        self._stream, self._others = part.stream, others
+
+    def read(self, size: int, /) -> bytes:
+        data: bytes = self._stream.read(size)
+        if not data:
+            next(self._others, None)  # Falcon's 400 if the closing line is missing
+        return data
 
 
 ROUTES = [

@@ -1,0 +1,68 @@
+"""/campaigns/{id}/rehearse and /rehearsals: what would happen if it were started."""
+
+import falcon
+
+from titanflow.http.api.phone_numbers import page_of
+from titanflow.http.bodies import cursor_of, limit_of
+from titanflow.http.context import Context
+from titanflow.services import campaigns
+from titanflow.services import rehearsals as service
+from titanflow.storage import rehearsals
+
+
+class _Resource:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+
+class Rehearse(_Resource):
+    """Ask for one."""
+
+    scopes = {"POST": "send"}
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+        """Answer 202 with the rehearsal; with the one that runs, if one runs. 409 says what is missing."""
+        response.media, _ = service.begin(self._context.db, campaign_id, by=request.context.who)
+        response.status = 202
+        response.location = f"/api/v1/campaigns/{campaign_id}/rehearsals/{response.media['id']}"
+
+
+class Rehearsals(_Resource):
+    """All of a campaign."""
+
+    scopes = {"GET": "read"}
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
+        """Answer a page without results, newest first."""
+        campaigns.get(self._context.db, campaign_id)
+        limit = limit_of(request)
+        before = cursor_of(request) or 2**31 - 1
+        response.media = page_of(rehearsals.page(self._context.db, campaign_id, before=before, limit=limit), limit)
+
+
+class Rehearsal(_Resource):
+    """One."""
+
+    scopes = {"GET": "read"}
+
+    def on_get(self, _: falcon.Request, response: falcon.Response, campaign_id: int, rehearsal_id: int) -> None:
+        """Answer its progress, or its result. 404 rehearsal_not_found."""
+        response.media = service.get(self._context.db, campaign_id, rehearsal_id)
+
+
+class CancelRehearsal(_Resource):
+    """End one."""
+
+    scopes = {"POST": "send"}
+
+    def on_post(self, _: falcon.Request, response: falcon.Response, campaign_id: int, rehearsal_id: int) -> None:
+        """It ends without a result; one that has ended stays what it is."""
+        response.media = service.cancel(self._context.db, campaign_id, rehearsal_id)
+
+
+ROUTES: list[tuple[str, type]] = [
+    ("/campaigns/{campaign_id:int}/rehearse", Rehearse),
+    ("/campaigns/{campaign_id:int}/rehearsals", Rehearsals),
+    ("/campaigns/{campaign_id:int}/rehearsals/{rehearsal_id:int}", Rehearsal),
+    ("/campaigns/{campaign_id:int}/rehearsals/{rehearsal_id:int}/cancel", CancelRehearsal),
+]
