@@ -5,6 +5,7 @@ import asyncio
 import gc
 import signal
 import sys
+import time
 from collections.abc import Sequence
 
 import uvloop
@@ -17,7 +18,7 @@ from titanflow.sandbox.graph import management_routes
 from titanflow.sandbox.graph_media import media_routes
 from titanflow.sandbox.graph_templates import template_routes
 from titanflow.sandbox.inbound import People
-from titanflow.sandbox.ledger import Ledger
+from titanflow.sandbox.ledger import GLANCE_S, Ledger
 from titanflow.sandbox.listening import Listener
 from titanflow.sandbox.media import LARGEST
 from titanflow.sandbox.profiles import PROFILES
@@ -67,6 +68,12 @@ async def _serve(options: argparse.Namespace) -> int:
     print(f"listening on http://127.0.0.1:{listener.port}", flush=True)
     gc.freeze()
     gc.set_threshold(20_000, 20, 1000)  # a full collection walks all that lives: it would show as lag
+
+    def glance() -> None:
+        ledger.glances.glance(time.monotonic())
+        loop.call_later(GLANCE_S, glance)
+
+    glance()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

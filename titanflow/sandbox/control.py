@@ -88,7 +88,6 @@ def control_routes(meta: Meta, people: People, chaos: Chaos, listener: Listener)
     async def summary(_: web.Request) -> web.StreamResponse:
         figures: dict[str, Any] = meta.ledger.summary()
         figures["webhooks"] = {"pending": meta.webhooks.pending, **meta.webhooks.counts}
-        figures["worst_lag_ms"] = round(meta.webhooks.worst_lag_s * 1000, 1)
         now = meta.clock.now()
         figures["portfolios"] = {one.id: one.as_json(now) for one in meta.portfolios.values()}
         figures["inbound"] = {"messages": people.inbound, "stops": people.stops}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _WINDOW_S = 1.0
+GLANCE_S = 0.001
 _SHARDS = 64
 _NOT_A_PHONE = 1 << 63
 
@@ -17,28 +18,56 @@ _ANSWERED = 1 << len(STATUSES)
 
 
 class Window:
-    """Counts events in a sliding second, and remembers the worst second."""
+    """Counts events in a sliding second, and remembers the worst second.
 
-    __slots__ = ("_times", "worst")
+    An event is stamped when this process reads it; it came in between `earliest` and the stamp. `worst` counts only
+    what surely lay within one second, so that a judge who was late himself accuses nobody; `worst_stamped` goes by the
+    stamps alone.
+    """
+
+    __slots__ = ("_earliest", "_stamped", "worst", "worst_stamped")
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque()
-        self.worst = 0
+        self._stamped: deque[float] = deque()
+        self._earliest: deque[float] = deque()
+        self.worst = self.worst_stamped = 0
 
-    def add(self, at: float) -> int:
-        """Count one more event; return how many the second that ends now holds."""
-        self._times.append(at)
-        held = self.held(at)
-        if held > self.worst:
-            self.worst = held
+    def add(self, at: float, earliest: float | None = None) -> int:
+        """Count one more event; return how many the second that ends now surely holds."""
+        self._stamped.append(at)
+        self._earliest.append(at if earliest is None else min(at, earliest))
+        self.worst_stamped = max(self.worst_stamped, _held(self._stamped, at))
+        held = _held(self._earliest, at)
+        self.worst = max(self.worst, held)
         return held
 
     def held(self, at: float) -> int:
-        """How many events the second that ends now holds."""
-        times = self._times
-        while times and times[0] <= at - _WINDOW_S:
-            times.popleft()
-        return len(times)
+        """How many events the second that ends now surely holds."""
+        return _held(self._earliest, at)
+
+
+def _held(times: deque[float], at: float) -> int:
+    while times and times[0] <= at - _WINDOW_S:
+        times.popleft()
+    return len(times)
+
+
+class Glances:
+    """When this process looked at its connections: what it reads now had not come before the last glance but one.
+
+    A timer glances each millisecond. Between two of its ticks the loop polls at least once, and would have read
+    whatever was there at the first.
+    """
+
+    def __init__(self) -> None:
+        self._last = self.earliest = 0.0
+        self.worst_lag_s = 0.0
+
+    def glance(self, now: float) -> None:
+        """The timer's tick."""
+        if self._last:
+            self.worst_lag_s = max(self.worst_lag_s, now - self._last - GLANCE_S)
+        self.earliest, self._last = self._last, now
 
 
 class Seen:
@@ -64,6 +93,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.posts = 0
+        self.glances = Glances()
         self.refused: Counter[int] = Counter()
         self.faults: Counter[str] = Counter()
         self.failed: Counter[int] = Counter()  # by the code of the webhook that will report it
@@ -84,12 +114,12 @@ class Ledger:
         return len(self._at)
 
     def arrived(self, number: str, at: float) -> int:
-        """Count a POST of a number, whatever becomes of it. Returns how many this second holds."""
+        """Count a POST of a number, whatever becomes of it. Returns how many this second surely holds."""
         self.posts += 1
         window = self.windows.get(number)
         if window is None:
             window = self.windows[number] = Window()
-        return window.add(at)
+        return window.add(at, self.glances.earliest)
 
     def accept(self, at: float, number: str, to: str, template: str, echo: str) -> int:
         """Enter an accepted message. Returns its row. to: in E.164 form, or a business-scoped user id."""
@@ -141,6 +171,8 @@ class Ledger:
             "accepted_twice_by_person": len(self._people.repeated),
             "max_rate_1s": max((window.worst for window in self.windows.values()), default=0),
             "max_rate_1s_by_number": {number: window.worst for number, window in self.windows.items()},
+            "max_stamped_1s": max((window.worst_stamped for window in self.windows.values()), default=0),
+            "worst_lag_ms": round(self.glances.worst_lag_s * 1000, 1),
             "refused": {str(code): count for code, count in self.refused.items()},
             "faults": dict(self.faults),
             "failed": {str(code): count for code, count in self.failed.items()},

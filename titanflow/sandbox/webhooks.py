@@ -68,7 +68,6 @@ class Webhooks:
         self.looks = Looks()
         self.paused = False
         self.batch, self.concurrent = 200, 8
-        self.worst_lag_s = 0.0  # how late this very process was at its worst: its arrival times are that uncertain
         self.counts: Counter[str] = Counter()
         self.when_read: Callable[[Life, float], None] | None = None
         self._ledger, self._clock = ledger, clock
@@ -137,9 +136,7 @@ class Webhooks:
         timeout = aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_S, connect=5)
         async with aiohttp.ClientSession(timeout=timeout) as self._session:
             while True:
-                before = time.monotonic()
                 await asyncio.sleep(_TICK_S)
-                self.worst_lag_s = max(self.worst_lag_s, time.monotonic() - before - _TICK_S)
                 while not self.paused and self._delivering < self.concurrent:
                     body = await self._collect()
                     if body is None:
