@@ -4,7 +4,7 @@ BIN := .venv/bin
 DATA_DIR ?= .data
 ARGS ?=
 
-.PHONY: demo serve test lint bench conformance mutants clean
+.PHONY: demo serve test lint bench conformance chaos mutants clean
 
 demo: .venv/run
 	$(BIN)/python -m titanflow demo $(ARGS)
@@ -26,6 +26,9 @@ lint: .venv/dev
 
 conformance: .venv/dev
 	$(BIN)/python -m tests.conformance $(ARGS)
+
+chaos: .venv/dev
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 mutants: .venv/dev
 	$(BIN)/python -m tests.mutants $(ARGS)
