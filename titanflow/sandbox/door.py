@@ -88,7 +88,7 @@ class Door(RequestHandler):
         elif self._answering:
             self._unread = data
             self._at = at
-        elif self._current_request is None and not self._messages and data.startswith(_START):
+        elif self._current_request is None and not self._messages and _may_be_a_message(data):
             self._unread, self._at = data, at
         else:
             super().data_received(data)
@@ -178,6 +178,10 @@ class Door(RequestHandler):
         elif then == "abort":
             transport.abort()
         return True
+
+
+def _may_be_a_message(data: bytes) -> bool:
+    return data.startswith(_START) or (len(data) < len(_START) and _START.startswith(data))
 
 
 def message_routes(meta: Meta) -> list[web.RouteDef]:
