@@ -15,7 +15,6 @@ from titanflow.errors import TitanFlowError, Unavailable
 
 _TEMPLATE = "spring_offer"
 _AUDIT_EVERY_S = 0.4
-_WATCH_EVERY_S = 0.05
 
 
 @dataclass
@@ -33,7 +32,6 @@ class Round:
     killed: int = 0
     crashed: int = 0
     worst_drift: int = 0
-    sandbox_waited_s: float = 0.0  # for a core, at a stretch, at its worst
 
     def __post_init__(self) -> None:
         self._background: list[Thread] = []
@@ -87,7 +85,6 @@ class Round:
         """Start the campaign, and an auditor who counts again and again."""
         persist(lambda: self.world.stage.api.post(f"/api/v1/campaigns/{self.campaign_id}/start"))
         self.in_background(Thread(target=self._audit_again_and_again))
-        self.in_background(Thread(target=self._watch_the_sandbox))
 
     def in_background(self, thread: Thread, *, undo: Any = None) -> None:
         """Let something go on beside; undo: makes its effect end at the latest when the round does."""
@@ -132,19 +129,6 @@ class Round:
                 self.broken.add("nobody gets it twice")
             if not audit["balanced"]:
                 self.broken.add("the books balance")
-
-    def _watch_the_sandbox(self) -> None:
-        """Messages that arrive while the sandbox waits for a core are stamped late, all at once."""
-        schedule = Path(f"/proc/{self.world.stage.sandbox_pid}/schedstat")
-        before_ns: int | None = None
-        while not self._over.wait(_WATCH_EVERY_S):
-            try:
-                waited_ns = int(schedule.read_text().split()[1])
-            except (OSError, IndexError, ValueError):
-                return  # this system doesn't tell
-            if before_ns is not None:
-                self.sandbox_waited_s = max(self.sandbox_waited_s, (waited_ns - before_ns) / 1e9)
-            before_ns = waited_ns
 
 
 def _made(make: Any) -> None:

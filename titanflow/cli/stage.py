@@ -74,11 +74,6 @@ class Stage:
         self.api = ApiClient(self.address, self.token)
         self.meta = ApiClient(f"http://127.0.0.1:{self.sandbox_port}", "sandbox")
 
-    @property
-    def sandbox_pid(self) -> int | None:
-        """The process of the fake Meta; None while there is none."""
-        return self._sandbox.pid if self._sandbox is not None else None
-
     def start_sandbox(self) -> None:
         """Start the fake Meta, with an empty ledger."""
         arguments = {

@@ -199,7 +199,7 @@ _ALL = [
                 "        return False\n",
             ),
         ),
-        _plan(mps=120),
+        _plan(mps=120, contacts=300),
     ),
     Sabotage(
         "a late status lowers",
@@ -209,7 +209,7 @@ _ALL = [
                 "storage/statuses.py", "greatest(message.state, news.status) AS new_state", "news.status AS new_state"
             ),
         ),
-        _plan(profile="chaos-webhooks"),
+        _plan(profile="chaos-webhooks", contacts=300),
     ),
     Sabotage(
         "no sweep behind the cursor",
