@@ -52,6 +52,15 @@ _DUE = """
     ORDER BY message.due_at LIMIT %(limit)s
 """
 
+# Bounded: a campaign may have a million in doubt.
+_WAITING = """
+    SELECT count(*), min(due_at) FROM (
+        SELECT due_at FROM message_logs
+        WHERE campaign_id = %(campaign_id)s AND due_at > now() AND state = 'retrying' ORDER BY due_at LIMIT %(limit)s
+    ) AS later
+"""
+_WAITING_AT_MOST = 10_000
+
 
 def refill(db: Database, campaign_id: int, *, limit: int) -> list[Contact]:
     """Return the next contacts in order and move the campaign's cursor behind them. [] at the end of the list."""
@@ -78,3 +87,14 @@ def open_cursor(db: Database, campaign_id: int) -> None:
         connection.execute(
             "INSERT INTO campaign_cursors (campaign_id) VALUES (%s) ON CONFLICT DO NOTHING", [campaign_id]
         )
+
+
+def waiting(db: Database, campaign_id: int) -> str:
+    """Return a sentence about those whose message may go again later: "12 wait until 14:05 UTC"; "" if nobody does."""
+    with db.connection() as connection:
+        row = connection.execute(_WAITING, {"campaign_id": campaign_id, "limit": _WAITING_AT_MOST}).fetchone()
+    count, first_at = row or (0, None)
+    if first_at is None:
+        return ""
+    many = f"{count:,} wait" if count < _WAITING_AT_MOST else f"more than {count:,} wait"
+    return f"{many if count > 1 else '1 waits'} for another attempt, the first until {first_at:%H:%M} UTC"

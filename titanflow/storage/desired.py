@@ -14,7 +14,10 @@ from titanflow.storage.send_windows import TURNS, WindowTurn
 
 @dataclass(frozen=True, slots=True)
 class NumberConfig:
-    """A phone number as its tree needs it. access_token: encrypted. paused_s: seconds of a pause still to go."""
+    """A phone number as its tree needs it. access_token: encrypted. paused_s: seconds of a pause still to go.
+
+    portfolio_id: set if its portfolio has a messaging limit.
+    """
 
     id: int
     phone_number_id: str
@@ -24,6 +27,7 @@ class NumberConfig:
     state: str
     state_reason: str | None
     paused_s: float | None
+    portfolio_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,13 @@ _CAMPAIGNS = """
 _NUMBERS = """
     SELECT DISTINCT number.id, number.phone_number_id, number.waba_id, number.access_token, number.max_mps,
            number.shown_state AS state, number.shown_reason AS state_reason,
-           extract(epoch FROM number.paused_until - now())::float8 AS paused_s
+           extract(epoch FROM number.paused_until - now())::float8 AS paused_s,
+           portfolio.id AS portfolio_id
     FROM phone_numbers AS number
     JOIN campaign_numbers AS link ON link.number_id = number.id
     JOIN campaigns AS campaign ON campaign.id = link.campaign_id AND campaign.state = 'running'
+    LEFT JOIN portfolios AS portfolio
+        ON portfolio.id = coalesce(number.portfolio_id, number.waba_id) AND portfolio.tier_limit IS NOT NULL
 """
 
 

@@ -23,6 +23,7 @@ log = structlog.get_logger()
 _REFILL = 1_000
 _LOW_WATER = 1_000
 _DUE_EVERY_MS = 1_000
+_WAITING_EVERY = 5  # looks
 _IDLE_MS = 500
 _LONGEST_IDLE_MS = 8_000
 _RETRY_MS = 1_000
@@ -30,10 +31,14 @@ _RETRY_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Contacts to claim. again: their message was refused for the time being and is due."""
+    """Contacts to claim. again: their message was refused for the time being and is due.
+
+    waiting: if there are none, a sentence about those who are due later; "" if nobody is.
+    """
 
     contacts: tuple[Contact, ...]
     again: bool
+    waiting: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class BufferManager(GenServer):
         """Begin empty; the cursor is in PostgreSQL."""
         self._new: deque[Contact] = deque()
         self._due: deque[Contact] = deque()
+        self._looks = 0
+        self._waiting = ""
         self._sweep_after: int | None = None  # None: the list itself is still being read
         self._idle_ms = _IDLE_MS
         self._refilling = False
@@ -82,7 +89,7 @@ class BufferManager(GenServer):
                 contacts = tuple(queue.popleft() for _ in range(min(wanted, len(queue))))
                 if len(self._new) < _LOW_WATER and self._sweep_after is None:
                     self._want_refill(0)
-                return Reply(Batch(contacts, again))
+                return Reply(Batch(contacts, again, "" if contacts else self._waiting))
         return super().handle_call(request, sender)
 
     def handle_info(self, message: object) -> NoReply | Stop | None:
@@ -151,4 +158,9 @@ class BufferManager(GenServer):
     def _look_for_due(self) -> None:
         if not self._due:
             self._due.extend(buffers.due(self._db, self._campaign_id, limit=_REFILL))
+            if self._due or self._new:
+                self._waiting, self._looks = "", 0
+            elif self._looks % _WAITING_EVERY == 0:
+                self._waiting = buffers.waiting(self._db, self._campaign_id)
+            self._looks += 1
         self.send_after(_DUE_EVERY_MS, _LookForDue())

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from titanflow.domain.live import CampaignLive, LimitedBy, NumberLive
+from titanflow.domain.live import CampaignLive, NumberLive, of_campaign
 from titanflow.errors import StorageUnavailable
 from titanflow.storage import counters
 from titanflow.storage.database import Database
@@ -34,9 +34,6 @@ log = structlog.get_logger()
 _PUBLISH_EVERY_MS = 500
 _RECOUNT_EVERY_MS = 5 * 60 * 1000
 _REPORT_IS_FRESH_NS = 3_000_000_000
-
-# What limits a campaign as a whole is what limits the number that gets furthest: the first of these in order.
-_ORDER: tuple[LimitedBy, ...] = ("rate", "throttled", "concurrency", "database", "tier", "paused", "empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +116,7 @@ class CounterSyncer(GenServer):
         numbers = tuple(number for at_ns, number in self._reports.values() if at_ns >= oldest)
         if not numbers:
             return CampaignLive(self._campaign_id, 0.0, "paused", "No number of this campaign can send", ())
-        first = min(numbers, key=lambda number: _ORDER.index(number.limited_by))
-        rate = sum(number.rate_now for number in numbers)
-        return CampaignLive(self._campaign_id, rate, first.limited_by, first.limited_detail, numbers)
+        return of_campaign(self._campaign_id, numbers)
 
     def _publish(self) -> None:
         live = self._live()

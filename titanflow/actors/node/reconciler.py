@@ -16,14 +16,16 @@ from titanflow.actors.node.node import node_id
 from titanflow.actors.number import rate_limiter
 from titanflow.actors.number.dispatcher import PoolSpec
 from titanflow.actors.number.number import NumberSpec, number_tree, pool_tree
-from titanflow.domain import placement
+from titanflow.actors.number.rate_limiter import Limits
+from titanflow.domain import fair_share, placement
+from titanflow.domain.fair_share import OwnLimit
 from titanflow.domain.vault import Vault
 from titanflow.errors import StorageUnavailable
 from titanflow.meta.client import MetaClient
 from titanflow.storage import alarms, desired, leases, pauses
 from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Database
-from titanflow.storage.desired import CampaignConfig, Desired, NumberConfig
+from titanflow.storage.desired import Desired, NumberConfig
 from titanflow.storage.fast_copy import FastCopy
 from titanflow.supervision import (
     CallExit,
@@ -97,7 +99,6 @@ class Reconciler(GenServer):
         """Look at once."""
         self._node_id = node_id()
         self._clients: dict[int, tuple[NumberConfig, MetaClient]] = {}
-        self._rates: dict[int, int] = {}
         self._trouble: dict[Via, _Trouble] = {}
         self._started: set[Via] = set()
         self._stopping: set[Pid] = set()
@@ -166,7 +167,7 @@ class Reconciler(GenServer):
             if placement.home("number", number_id, node_ids) == self._node_id and number.state == "active"
         }
         pools = {
-            (number_id, campaign.id): _pool_spec(campaign, wanted.numbers[number_id])
+            (number_id, campaign.id): PoolSpec(campaign.id, number_id, wanted.numbers[number_id].phone_number_id)
             for campaign in wanted.campaigns.values()
             for number_id in campaign.number_ids
             if number_id in mine
@@ -181,6 +182,8 @@ class Reconciler(GenServer):
             self._start_campaign(campaign_id)
         for number_id in sorted(mine):
             self._start_number(wanted.numbers[number_id])
+        for number_id, limits in _limits(wanted, self._numbers).items():
+            rate_limiter.configure(number_id, limits)
         for _, pool in sorted(pools.items()):
             self._start_pool(pool)
         for brake in pauses.brakes(self._db, sorted(mine)) if mine else []:  # some were put on by other nodes
@@ -215,9 +218,6 @@ class Reconciler(GenServer):
             lambda: number_tree(self._db, self._node_id, spec, client, nudge=nudge),
         ):
             self._numbers.add(number.id)
-            if self._rates.get(number.id, number.max_mps) != number.max_mps:
-                rate_limiter.set_rate(number.id, number.max_mps)
-            self._rates[number.id] = number.max_mps
 
     def _start_pool(self, spec: PoolSpec) -> None:
         if spec.number_id not in self._numbers:
@@ -301,7 +301,6 @@ class Reconciler(GenServer):
     def _stop_number(self, number_id: int) -> None:
         self._stop_child(via("numbers"), via("number", number_id))
         self._numbers.discard(number_id)
-        self._rates.pop(number_id, None)
         for key in [key for key in self._pools if key[0] == number_id]:
             del self._pools[key]
 
@@ -331,7 +330,18 @@ class Reconciler(GenServer):
         start_task(via("tasks"), stop_it)
 
 
-def _pool_spec(campaign: CampaignConfig, number: NumberConfig) -> PoolSpec:
-    """A campaign's own limit is shared out evenly among the numbers that send for it."""
-    share = max(1, campaign.max_mps // len(campaign.number_ids)) if campaign.max_mps else None
-    return PoolSpec(campaign.id, number.id, number.phone_number_id, share)
+def _limits(wanted: Desired, number_ids: set[int]) -> dict[int, Limits]:
+    """What each number must keep; a campaign's own limit is shared out to the numbers that may send for it now."""
+    own: dict[int, dict[int, OwnLimit]] = {number_id: {} for number_id in number_ids}
+    for campaign in wanted.campaigns.values():
+        if campaign.max_mps is None:
+            continue
+        allowances = {number_id: wanted.numbers[number_id].max_mps for number_id in campaign.number_ids}
+        for number_id, limit in fair_share.own_limits(campaign.max_mps, allowances).items():
+            if number_id in own:
+                own[number_id][campaign.id] = limit
+    return {
+        number_id: Limits(wanted.numbers[number_id].max_mps, own[number_id], wanted.numbers[number_id].portfolio_id)
+        for number_id in number_ids
+        if number_id in wanted.numbers
+    }

@@ -5,6 +5,7 @@ being written, the next one gathers in the mailbox. A crash answers nobody, so M
 """
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import structlog
 
 from titanflow.actors.node.node import node_id
 from titanflow.actors.node.reconciler import nudge
-from titanflow.actors.number import consequences
+from titanflow.actors.number import consequences, rate_limiter
 from titanflow.actors.number.consequences import Breakers, Happened
 from titanflow.domain.webhooks import WebhookBatch, merged
 from titanflow.errors import StorageUnavailable, Unavailable
@@ -137,6 +138,8 @@ class WebhookIngestor(GenServer):
             return
         for sender in waiting:
             reply(sender, True)
+        for phone_number_id, count in Counter(message.phone_number_id for message in batch.messages).items():
+            rate_limiter.inbound(phone_number_id, count)
         self._follow_up(reported)
 
     def _follow_up(self, reported: list[Reported]) -> None:

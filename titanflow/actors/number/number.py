@@ -38,7 +38,7 @@ def number_tree(
     children = [
         ChildSpec(
             "rate_limiter",
-            partial(RateLimiter, db, node_id, number_id, spec.max_mps, spec.concurrency),
+            partial(RateLimiter, db, node_id, number_id, spec.phone_number_id, spec.max_mps, spec.concurrency),
             name=via("rate_limiter", number_id),
         ),
         ChildSpec("recorder", partial(Recorder, db, node_id, number_id, nudge), name=via("recorder", number_id)),

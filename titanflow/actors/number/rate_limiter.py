@@ -6,13 +6,16 @@ claimed to in_doubt, before anything can be sent. It restarts with an empty buck
 sending and never causes a burst; pauses and lowered rates are rows, which it reads first. OTP model: gen_server.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 
 from titanflow.actors.number.gate import Gate
 from titanflow.domain import gcra, slowdown
+from titanflow.domain.fair_share import FairShares, OwnLimit, OwnPace
 from titanflow.domain.live import LimitedBy
 from titanflow.domain.slowdown import Slowdown
 from titanflow.storage import claims, leases, pauses
@@ -42,7 +45,9 @@ LEASE_MARGIN_S = 2.0
 # Claims run ahead of departures by this much: long enough for a claim, short enough that a pause is prompt and a
 # crash leaves little in doubt.
 _HORIZON_NS = 60_000_000
-_CONTENDER_NS = 300_000_000
+# Seldom enough that a claim takes many contacts at once, often enough that the horizon never runs out.
+_ASK_AGAIN_MS = 20
+_ANSWERS_COME_MS = 5
 
 _RECOVER_EVERY_MS = 1_000
 # The same end of a pause, told twice, differs by the way from PostgreSQL.
@@ -51,24 +56,29 @@ _SAME_NS = 200_000_000
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """So many messages may be claimed now; ask again after wait_ms. gate: where they leave; sender: who claims."""
+    """So many messages may be claimed now; ask again after wait_ms.
+
+    gate: where they leave; sender: who claims; portfolio_id: whose budget the claim must keep, None if it has no limit.
+    limited_by, detail: why it is no more than count. It is what was asked for if count is wanted.
+    """
 
     count: int
     wait_ms: int
     gate: Gate
     sender: Sender
+    portfolio_id: str | None
     limited_by: LimitedBy
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class TakePermits(Call[Grant]):
-    """in_flight: messages of this campaign that are claimed and not answered yet. max_mps: the campaign's own limit."""
+    """used: of the last grant; in_flight: messages of this campaign that are claimed and not answered yet."""
 
     campaign_id: int
     wanted: int
+    used: int
     in_flight: int
-    max_mps: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +102,26 @@ class Braked(Cast):
 
 
 @dataclass(frozen=True, slots=True)
-class SetRate(Cast):
-    """The operator changed max_mps."""
+class Limits:
+    """What a number must keep. own: limits of campaigns; portfolio_id: set if its portfolio has a messaging limit."""
 
     max_mps: int
+    own: Mapping[int, OwnLimit]
+    portfolio_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Configure(Cast):
+    """Keep these limits from now on."""
+
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound(Cast):
+    """Messages have come in: Meta counts them against the same rate."""
+
+    count: int
 
 
 class _Recover:
@@ -103,10 +129,13 @@ class _Recover:
 
 
 def take_permits(
-    number_id: int, campaign_id: int, wanted: int, *, in_flight: int, max_mps: int | None, timeout_s: float = 5.0
+    number_id: int, campaign_id: int, wanted: int, *, used: int, in_flight: int, timeout_s: float = 5.0
 ) -> Grant:
-    """Return how many of `wanted` messages may be claimed now: 0 to wanted, never more."""
-    request = TakePermits(campaign_id, wanted, in_flight, max_mps)
+    """Return how many of `wanted` messages may be claimed now: 0 to wanted, never more.
+
+    Ask also when nothing is wanted, as long as something is in flight: it counts against the other campaigns.
+    """
+    request = TakePermits(campaign_id, wanted, used, in_flight)
     return call(via("rate_limiter", number_id), request, timeout_s=timeout_s)
 
 
@@ -125,16 +154,23 @@ def obey(brake: Brake) -> None:
     cast(via("rate_limiter", brake.number_id), Braked(brake))
 
 
-def set_rate(number_id: int, max_mps: int) -> None:
-    """Tell the number's new allowance, in messages a second."""
-    cast(via("rate_limiter", number_id), SetRate(max_mps))
+def configure(number_id: int, limits: Limits) -> None:
+    """Tell the limits to keep. Say it again and again: a limiter that has restarted grants nothing until it knows."""
+    cast(via("rate_limiter", number_id), Configure(limits))
+
+
+def inbound(phone_number_id: str, count: int) -> None:
+    """Say that so many messages came in for a number, by Meta's id. Lost if the number is not served here."""
+    cast(via("inbound", phone_number_id), Inbound(count))
 
 
 class RateLimiter(GenServer):
     """Holds the lease, owns the gate, shares it out among the campaigns."""
 
-    def __init__(self, db: Database, node_id: int, number_id: int, max_mps: int, concurrency: int) -> None:
-        self._db, self._node_id, self._number_id = db, node_id, number_id
+    def __init__(
+        self, db: Database, node_id: int, number_id: int, phone_number_id: str, max_mps: int, concurrency: int
+    ) -> None:
+        self._db, self._node_id, self._number_id, self._phone_number_id = db, node_id, number_id, phone_number_id
         self._max_mps, self._concurrency = max_mps, concurrency
 
     def init(self) -> InitStop | None:
@@ -155,11 +191,14 @@ class RateLimiter(GenServer):
         self._held_until_ns = 0
         self._held_reason = ""
         self._throttled = False  # the hold is part of a throttle
+        self._slowed_at: datetime | None = None
         for brake in pauses.brakes(self._db, [self._number_id]):
             self._obey(brake)
-        self._pending: dict[int, tuple[int, int]] = {}  # campaign -> (granted last time, when)
-        self._in_flight: dict[int, tuple[int, int]] = {}  # campaign -> (in flight, when told)
-        self._own_plans: dict[int, gcra.Plan] = {}  # campaigns with a limit of their own
+        self._limits: Limits | None = None  # until the Reconciler has told
+        self._shares = FairShares()
+        self._own_pace = OwnPace()
+        name = via("inbound", self._phone_number_id)
+        name.registry.register(name.key)
         self.send_after(_RECOVER_EVERY_MS, _Recover())
         return None
 
@@ -181,10 +220,14 @@ class RateLimiter(GenServer):
                 log.warning("lease.lost", number_id=self._number_id, epoch=self._sender.epoch)
                 return Stop("lease_lost")
             case Braked(brake):
+                if brake.slowed_mps is not None and self._slowdown is None:
+                    self._slowed_at = datetime.now(UTC)
                 self._obey(brake)
-            case SetRate(max_mps):
-                self._max_mps = max_mps
-                self._set_rate()
+            case Configure(limits):
+                self._configure(limits)
+            case Inbound(count):
+                # At most a second's worth at once: more would let nothing leave for longer than Meta counts it.
+                self._gate.skip(min(count, int(self._mps) or 1), self.now_ns())
             case _:
                 return super().handle_cast(message)
         return None
@@ -215,52 +258,70 @@ class RateLimiter(GenServer):
             "held": self._held_reason if self._held_until_ns > self.now_ns() else "",
         }
 
+    def _configure(self, limits: Limits) -> None:
+        if limits != self._limits:
+            self._own_pace.keep_only(limits.own)
+            self._limits, self._max_mps = limits, limits.max_mps
+            self._set_rate()
+
     def _grant(self, asked: TakePermits) -> Grant:
-        now_ns = self.now_ns()
-        self._pending.pop(asked.campaign_id, None)
-        self._in_flight[asked.campaign_id] = (asked.in_flight, now_ns)
+        now_ns, campaign_id = self.now_ns(), asked.campaign_id
+        unused = self._shares.tell(campaign_id, used=asked.used, in_flight=asked.in_flight, now_ns=now_ns)
+        self._own_pace.give_back(campaign_id, unused)
+        if self._limits is None:
+            return self._nothing(10, "paused", "the number is starting")
         if now_ns < self._held_until_ns:
             wait_ms = (self._held_until_ns - now_ns) // 1_000_000 + 1
-            return self._nothing(min(wait_ms, 250), "throttled" if self._throttled else "paused", self._held_reason)
+            return self._nothing(min(wait_ms, 250), *self._holding(now_ns))
         if now_ns >= self._gate.lease_until_ns:
-            return self._nothing(100, "database", "The lease of this number could not be renewed")
-        recent_ns = now_ns - _CONTENDER_NS
-        flying = sum(count for count, told_ns in self._in_flight.values() if told_ns > recent_ns)
-        if flying >= self._concurrency:
-            return self._nothing(5, "concurrency", f"{flying} requests are waiting for Meta's answer")
-        count = min(asked.wanted, self._concurrency - flying, self._free_slots(asked.campaign_id, now_ns))
-        count = self._own_limit(asked, count, now_ns)
-        if count > 0:
-            self._pending[asked.campaign_id] = (count, now_ns)
-        slowed = self._mps < self._max_mps
-        detail = f"{self._mps:.0f} of {self._max_mps} messages a second" if slowed else f"{self._max_mps} a second"
-        wait_ms = max(1, min(_HORIZON_NS // 2, self._gate.plan.interval_ns) // 1_000_000)
-        return Grant(count, wait_ms, self._gate, self._sender, "throttled" if slowed else "rate", detail)
+            return self._nothing(100, "database", "the lease of this number could not be renewed")
+        horizon_ns = max(_HORIZON_NS, self._gate.plan.interval_ns * 3 // 2)
+        # Each is how many may go by one rule. What comes first wins where they are equal.
+        departures = gcra.available(self._gate.plan, now_ns=now_ns, horizon_ns=horizon_ns)
+        departures -= self._shares.on_the_way(campaign_id, now_ns)
+        connections = self._concurrency - self._shares.flying()
+        own_limit = self._limits.own.get(campaign_id)
+        wanted = asked.wanted
+        if own_limit is not None:
+            own = self._own_pace.available(campaign_id, own_limit, now_ns=now_ns, horizon_ns=_HORIZON_NS)
+            wanted = min(wanted, own)
+        count = self._shares.take(campaign_id, wanted, free=min(departures, connections), now_ns=now_ns)
+        if own_limit is not None:
+            self._own_pace.take(campaign_id, count, now_ns=now_ns)
+        if own_limit is not None and count == wanted < asked.wanted:
+            limited_by, detail = self._rate(own_limit, now_ns)
+        elif connections < departures:
+            limited_by, detail = "concurrency", f"{self._shares.flying()} requests in flight"
+        else:
+            limited_by, detail = self._rate(None, now_ns)
+        wait_ms = _ASK_AGAIN_MS
+        if limited_by == "concurrency":
+            wait_ms = _ANSWERS_COME_MS
+        return self._granted(count, wait_ms, limited_by, detail)
 
-    def _free_slots(self, campaign_id: int, now_ns: int) -> int:
-        """How many departures within the horizon this campaign may have: an equal share of those still free."""
-        plan = self._gate.plan
-        horizon_ns = max(_HORIZON_NS, plan.interval_ns * 3 // 2)
-        recent_ns = now_ns - _CONTENDER_NS
-        others = [granted for granted, at_ns in self._pending.values() if at_ns > recent_ns]
-        free = gcra.available(plan, now_ns=now_ns, horizon_ns=horizon_ns) - sum(others)
-        contenders = sum(1 for _, told_ns in self._in_flight.values() if told_ns > recent_ns)
-        return -(-free // max(1, contenders)) if free > 0 else 0
+    def _rate(self, own_limit: OwnLimit | None, now_ns: int) -> tuple[LimitedBy, str]:
+        """What to call it when the rate is the limit: the campaign's own, the number's, or what Meta leaves of it."""
+        if own_limit is not None:
+            return "rate", own_limit.sentence
+        if self._mps < self._max_mps:
+            since = f" since {self._slowed_at:%H:%M} UTC" if self._slowed_at else ""
+            why = f": {self._held_reason}" if self._held_reason else ""
+            return "throttled", f"{self._mps:.0f} of {self._max_mps} a second{since}{why}"
+        others = self._shares.contenders(now_ns) - 1
+        shared = f", shared with {others} other campaign{'s' if others > 1 else ''}" if others > 0 else ""
+        return "rate", f"{self._max_mps} a second{shared}"
 
-    def _own_limit(self, asked: TakePermits, count: int, now_ns: int) -> int:
-        """Keep the campaign's own max_mps, if it has one."""
-        if asked.max_mps is None or count <= 0:
-            return count
-        plan = self._own_plans.get(asked.campaign_id) or gcra.empty(asked.max_mps, now_ns=now_ns)
-        plan = gcra.at_rate(plan, asked.max_mps)
-        count = min(count, gcra.available(plan, now_ns=now_ns, horizon_ns=max(_HORIZON_NS, plan.interval_ns * 3 // 2)))
-        if count:
-            plan, _ = gcra.schedule(plan, count, now_ns=now_ns)
-        self._own_plans[asked.campaign_id] = plan
-        return count
+    def _holding(self, now_ns: int) -> tuple[LimitedBy, str]:
+        until = datetime.now(UTC) + timedelta(microseconds=(self._held_until_ns - now_ns) / 1000)
+        limited_by: LimitedBy = "throttled" if self._throttled else "paused"
+        return limited_by, f"until {until:%H:%M:%S} UTC: {self._held_reason}"
 
     def _nothing(self, wait_ms: int, limited_by: LimitedBy, detail: str) -> Grant:
-        return Grant(0, wait_ms, self._gate, self._sender, limited_by, detail)
+        return self._granted(0, wait_ms, limited_by, detail)
+
+    def _granted(self, count: int, wait_ms: int, limited_by: LimitedBy, detail: str) -> Grant:
+        portfolio_id = self._limits.portfolio_id if self._limits else None
+        return Grant(count, wait_ms, self._gate, self._sender, portfolio_id, limited_by, detail)
 
     def _obey(self, brake: Brake) -> None:
         """Hold and slow down as the row says. Hearing it again changes nothing; a longer hold stays."""

@@ -16,7 +16,7 @@ from titanflow.http.api.phone_numbers import page_of
 from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
 from titanflow.http.context import Context
 from titanflow.services import campaigns as service
-from titanflow.storage import campaigns, reports
+from titanflow.storage import campaigns, portfolios, reports
 from titanflow.storage.counters import STATES
 
 _PARAMETER = r"^(body\.\w{1,64}|header\.(link|\w{1,64})|button\.\d\.1)$"
@@ -223,6 +223,7 @@ class Stats(_Resource):
             number["rate_now"] = one.rate_now if one else 0.0
             number["in_flight"] = one.in_flight if one else 0
             number["limited_by"] = one.limited_by if one else None
+            number["limited_detail"] = one.limited_detail if one else None
         response.media = {
             "state": campaign["state"],
             "state_by": campaign["state_by"],
@@ -232,6 +233,16 @@ class Stats(_Resource):
             "rate_now": round(live.rate_now, 1) if live else 0.0,
             "limited_by": live.limited_by if live else None,
             "limited_detail": live.limited_detail if live else None,
+            "budgets": [
+                {
+                    "portfolio_id": budget.portfolio_id,
+                    "limit": budget.limit,
+                    "used": budget.used,
+                    "left": budget.left,
+                    "forecast": budget.forecast(left),
+                }
+                for budget in portfolios.budgets_of_campaign(self._context.db, campaign_id)
+            ],
             "eta_seconds": eta.range_s(left, live.rate_now) if live else None,
         }
 
