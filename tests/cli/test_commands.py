@@ -265,3 +265,21 @@ def test_the_tree_and_a_wrong_token(remote: Run) -> None:
     code, _, err = remote("tree", "--token", "tf_wrong")
 
     assert (code, len(err.splitlines())) == (77, 1)
+
+
+def test_a_campaign_is_rehearsed_without_a_server(
+    run: Run, db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    made = a_campaign(db, contacts=30, state="ready")
+
+    found = _json(run, "campaign", "rehearse", made.id)
+    code, out, _ = run("campaign", "rehearse", made.id)
+
+    assert (found["state"], found["result"]["audience"]["to_send"]) == ("done", 30)
+    assert code == 0
+    assert "30 of 30 would be sent to, 0 are excluded, 0 would fail." in out
+    assert "At 80 a second over one number, 30 messages take less than a second." in out
+    assert "example rates, not today's price list" in out
+    code, _, err = run("campaign", "rehearse", 99)
+    assert (code, len(err.strip().splitlines())) == (66, 1)

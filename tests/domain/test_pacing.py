@@ -158,7 +158,15 @@ def test_days_are_those_of_the_time_zone() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (45, "45 s"), (720, "12 min"), (9300, "2 h 35 min"), (7200, "2 h"), (360_000, "4 days 4 h")],
+    [
+        (0, "0 s"),
+        (0.4, "less than a second"),
+        (45, "45 s"),
+        (720, "12 min"),
+        (9300, "2 h 35 min"),
+        (7200, "2 h"),
+        (360_000, "4 days 4 h"),
+    ],
 )
 def test_durations_are_spoken(seconds: float, words: str) -> None:
     assert spoken(seconds) == words

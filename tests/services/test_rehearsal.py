@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.builders import ACampaign, a_campaign, a_sender, claimed
+from tests.support.builders import ACampaign, a_campaign, a_number, a_sender, claimed
 from titanflow.errors import Conflict, NotFound
 from titanflow.services import rehearsals as service
 from titanflow.storage import portfolios, rehearsals, reports
@@ -171,6 +171,49 @@ def test_a_tier_takes_days_and_names_each(db: Database, database_url: str, tmp_p
     assert result["duration"]["days_in_all"] >= 3
     assert max(one["messages"] for one in result["duration"]["days"]) <= 500
     assert result["failures"] == []  # the judge, by its own count, found no day overrun
+
+
+def test_what_meta_lets_a_number_send_holds_over_what_was_asked(
+    db: Database, database_url: str, tmp_path: Path
+) -> None:
+    campaign = a_campaign(db, contacts=1_600, state="ready")
+    _set(db, "UPDATE phone_numbers SET max_mps = 800, throughput = 'STANDARD', slowed_mps = 20, full_speed_in_s = 3600")
+    _set(db, "UPDATE phone_numbers SET speeds_up_at = now()")
+
+    result = _rehearse(db, database_url, tmp_path, campaign)["result"]
+
+    assert _limit(result, "throughput")["sentence"] == (
+        "Meta lets these numbers send less than their max_mps: 1001 (80 instead of 800) a second."
+    )
+    assert result["duration"]["seconds"][0] == pytest.approx(20, rel=0.05)
+    assert "throttled 1001" in _limit(result, "slowed_number")["sentence"]
+
+
+def test_a_row_of_faults_counts_for_each_number(db: Database, database_url: str, tmp_path: Path) -> None:
+    """Each number has a breaker of its own: 30 in a row over two numbers are 15 for each."""
+    campaign = a_campaign(db, contacts=60, state="ready", variables=_COLUMN)
+    second = a_number(db, phone_number_id="1002")
+    _set(db, "INSERT INTO campaign_numbers (campaign_id, number_id) VALUES (%s, %s)", campaign.id, second)
+    _set(db, "UPDATE contacts SET variables = '{}' WHERE id = ANY(%s)", campaign.contact_ids[10:40])
+
+    result = _rehearse(db, database_url, tmp_path, campaign)["result"]
+
+    assert result["failures"][0]["count"] == 30
+    assert [one for one in result["limits"] if one["kind"] == "breaker"] == []
+
+
+def test_only_the_latest_rehearsals_are_kept(db: Database) -> None:
+    campaign = a_campaign(db, state="ready")
+    _set(
+        db,
+        "INSERT INTO rehearsals (campaign_id, state, requested_by) SELECT %s, 'done', 'x' FROM generate_series(1, 60)",
+        campaign.id,
+    )
+
+    made, _ = service.begin(db, campaign.id, by="test")
+
+    kept = rehearsals.page(db, campaign.id, before=2**31 - 1, limit=100)
+    assert (len(kept), kept[0]["id"]) == (51, made["id"])
 
 
 def test_a_send_window_and_a_schedule_are_kept(db: Database, database_url: str, tmp_path: Path) -> None:

@@ -32,12 +32,13 @@ class Limit:
 class Situation:
     """What the forecast rests on. idle: numbers that won't send, each with the reason. concurrency: requests in flight.
 
-    shared: number -> the other campaigns that run on it.
+    shared: number -> the other campaigns that run on it. wanted: number -> its max_mps; Meta may let it send less.
     """
 
     plan: Plan
     idle: tuple[tuple[Lane, str], ...] = ()
     shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    wanted: Mapping[str, float] = field(default_factory=dict)
     concurrency: int = 200
     zone: tzinfo = UTC
 
@@ -123,7 +124,7 @@ def limits(situation: Situation, messages: int, finishes_at: float) -> list[Limi
         free = pacing.finishes_at(pacing.without_window(plan), messages)
         sentence = f"The send window adds {spoken(finishes_at - free)}, in which nothing may leave."
         found.append(Limit("send_window", sentence, finishes_at - free))
-    found += _idle(situation, messages, finishes_at)
+    found += _throughput(situation, messages, finishes_at) + _idle(situation, messages, finishes_at)
     if situation.shared:
         slower = pacing.finishes_at(_shared(situation), messages)
         others = "; ".join(
@@ -142,6 +143,8 @@ def in_order(found: Sequence[Limit]) -> list[Limit]:
 def spoken(seconds: float) -> str:
     """Say a duration: `45 s`, `12 min`, `2 h 35 min`, `6 days 4 h`."""
     seconds = max(0.0, seconds)
+    if 0 < seconds < 1:
+        return "less than a second"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -178,6 +181,18 @@ def _tiers(situation: Situation, messages: int, finishes_at: float) -> list[Limi
             sentence += f" ({used:,} of them are used up now; the first come free at {frees_at:%H:%M %Z})"
         found.append(Limit("tier", sentence + ".", cost_s, messages))
     return found
+
+
+def _throughput(situation: Situation, messages: int, finishes_at: float) -> list[Limit]:
+    plan = situation.plan
+    wanted = [replace(lane, mps=situation.wanted.get(lane.number, lane.mps)) for lane in plan.lanes]
+    less = [(lane, one) for lane, one in zip(plan.lanes, wanted, strict=True) if lane.mps < one.mps]
+    if not less:
+        return []
+    cost_s = finishes_at - pacing.finishes_at(pacing.with_lanes(plan, wanted), messages)
+    numbers = ", ".join(f"{lane.number} ({lane.mps:,.0f} instead of {one.mps:,.0f})" for lane, one in less)
+    sentence = f"Meta lets these numbers send less than their max_mps: {numbers} a second."
+    return [Limit("throughput", sentence, max(cost_s, _NOTICEABLE_S))]
 
 
 def _idle(situation: Situation, messages: int, finishes_at: float) -> list[Limit]:

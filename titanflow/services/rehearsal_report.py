@@ -40,23 +40,23 @@ class _Kind:
 
 
 class Failures:
-    """People who would fail, by cause, in the order of the list; and how many fail alike in a row."""
+    """People who would fail, by cause, in the order of the list; and how many fail alike in a row on one number."""
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[int, str], _Kind] = {}
-        self._in_a_row: tuple[int, int] = (0, 0)  # code, how many
+        self._in_a_row: dict[str, tuple[int, int]] = {}  # number -> code, how many
         self._looked_at = 0
         self.tripped: tuple[ErrorRule, int] | None = None  # the breaker that would stop the campaign, after how many
 
-    def missing(self, missing: MissingValue, contact: Candidate) -> None:
+    def missing(self, missing: MissingValue, contact: Candidate, number: str) -> None:
         """A person's row lacks a value."""
         kind = self._kinds.get((MISSING_VALUE.code, missing.parameter))
         if kind is None:
             kind = _Kind(MISSING_VALUE, missing.sentence(), missing.parameter)
             self._kinds[MISSING_VALUE.code, missing.parameter] = kind
-        self._count(kind, contact)
+        self._count(kind, contact, number)
 
-    def refused(self, refused: Refused, contact: Candidate) -> None:
+    def refused(self, refused: Refused, contact: Candidate, number: str) -> None:
         """The sandbox refused a person's message."""
         details = mask(refused.details)
         key = (refused.code, details)
@@ -65,21 +65,22 @@ class Failures:
         if key not in self._kinds:
             rule = rule_for(refused.code)
             self._kinds[key] = _Kind(rule, f"{rule.sentence}: {key[1]}" if key[1] else rule.sentence)
-        self._count(self._kinds[key], contact)
+        self._count(self._kinds[key], contact, number)
 
-    def accepted(self) -> None:
+    def accepted(self, number: str) -> None:
         """A person's message was taken."""
         self._looked_at += 1
-        self._in_a_row = (0, 0)
+        self._in_a_row.pop(number, None)
 
-    def _count(self, kind: _Kind, contact: Candidate) -> None:
+    def _count(self, kind: _Kind, contact: Candidate, number: str) -> None:
         self._looked_at += 1
         kind.count += 1
         if len(kind.first) < _EXAMPLES:
             kind.first.append({"contact_id": contact.id, "phone": mask(contact.phone)})
         code = kind.rule.code
-        count = self._in_a_row[1] + 1 if self._in_a_row[0] == code else 1
-        self._in_a_row = (code, count)
+        before, count = self._in_a_row.get(number, (code, 0))
+        count = count + 1 if before == code else 1
+        self._in_a_row[number] = (code, count)
         if self.tripped is None and kind.rule.action == "breaker" and 0 < kind.rule.breaker <= count:
             self.tripped = (kind.rule, self._looked_at)
 
@@ -179,8 +180,8 @@ def _limits_of_people(seen: Seen, us: int) -> list[Limit]:
     if seen.failures.tripped is not None:
         rule, after = seen.failures.tripped
         sentence = (
-            f"{rule.breaker} people in a row fail alike ({rule.sentence}): the campaign would pause by itself after"
-            f" {after:,} of {seen.messages:,}. {rule.fix}"
+            f"{rule.breaker} people in a row on one number fail alike ({rule.sentence}): the campaign would pause"
+            f" by itself after {after:,} of {seen.messages:,}. {rule.fix}"
         )
         found.append(Limit("breaker", sentence, None, seen.messages - after))
     if us:

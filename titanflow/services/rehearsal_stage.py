@@ -14,6 +14,9 @@ from titanflow.domain.send_windows import SendWindow
 from titanflow.errors import InvalidInput
 from titanflow.storage.rehearsals import Facts, Number, Template
 
+# What Meta lets a number send in a second, by the level it reports.
+_THROUGHPUT = {"STANDARD": 80, "HIGH": 1_000}
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -31,7 +34,8 @@ def stage_of(facts: Facts, campaign: Mapping[str, Any], *, concurrency: int) -> 
     chosen = next((one for one in facts.templates if one.status == "APPROVED"), facts.templates[0])
     lanes, idle = [], []
     for number in facts.numbers:
-        lane = Lane(number.phone_number_id, float(number.max_mps), number.portfolio_id)
+        mps = min(number.max_mps, _THROUGHPUT.get(number.throughput, number.max_mps))
+        lane = Lane(number.phone_number_id, float(mps), number.portfolio_id)
         reason = _idle_because(number)
         if reason is not None:
             idle.append((lane, reason))
@@ -50,6 +54,7 @@ def stage_of(facts: Facts, campaign: Mapping[str, Any], *, concurrency: int) -> 
     situation = forecast.Situation(
         plan=plan,
         idle=tuple(idle),
+        wanted={one.phone_number_id: float(one.max_mps) for one in facts.numbers},
         shared={one.phone_number_id: one.shared_with for one in facts.numbers if one.shared_with},
         concurrency=concurrency,
         zone=window.zone if window else UTC,
@@ -136,6 +141,11 @@ def _limits(facts: Facts) -> list[Limit]:
     if all(one.status != "APPROVED" for one in facts.templates):
         statuses = ", ".join(f"{one.name} is {one.status}" for one in facts.templates)
         found.append(Limit("template", f"None of its templates is approved ({statuses}): nothing would be sent.", None))
+    for one in facts.numbers:
+        if one.slowed_until is not None and one.slowed_until > facts.now:
+            back = f"{one.slowed_until:%Y-%m-%d %H:%M} UTC"
+            sentence = f"Meta throttled {one.phone_number_id}: it is slower until {back}, which isn't counted in."
+            found.append(Limit("slowed_number", sentence, 0.0))
     bad = [one.phone_number_id for one in facts.numbers if one.quality == "RED"]
     if bad:
         sentence = f"Meta rates the quality of {', '.join(bad)} RED: it may stop the number while the campaign runs."

@@ -15,9 +15,9 @@ import orjson
 from titanflow import settings
 from titanflow.domain import pacing, phones
 from titanflow.domain.forecast import Days
-from titanflow.domain.pacing import Departures
+from titanflow.domain.pacing import Departures, Lane
 from titanflow.domain.rendering import MissingValue
-from titanflow.errors import InvalidInput
+from titanflow.errors import InvalidInput, TitanFlowError
 from titanflow.services import rehearsal_report
 from titanflow.services.rehearsal_judge import Judge, JudgeEnded, Refused
 from titanflow.services.rehearsal_report import Failures, Seen
@@ -27,6 +27,7 @@ from titanflow.storage.rehearsals import Candidate, Session
 
 _BATCH = 1_000
 _TELL_EVERY_S = 1.0
+_NICE = 10
 
 
 class _Unwanted(Exception):
@@ -39,7 +40,7 @@ class _Batch:
 
     contacts: list[Candidate] = field(default_factory=list)
     fates: list[MissingValue | int] = field(default_factory=list)
-    portfolios: list[str] = field(default_factory=list)
+    lanes: list[Lane] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
 
 
@@ -97,7 +98,7 @@ class _Run:
             lane, at = self._departures.next()
             self._finishes_at = at
             self._days.add(at)
-            batch.portfolios.append(lane.portfolio)
+            batch.lanes.append(lane)
             if isinstance(rendered, MissingValue):  # it is claimed and gets its moment, but nothing leaves
                 batch.fates.append(rendered)
                 continue
@@ -109,16 +110,16 @@ class _Run:
     def _settle(self, batch: _Batch, refused: list[Refused]) -> None:
         """Count what became of a batch, in the order of the list."""
         by_line = {line: one for one in refused for line in one.lines}
-        for contact, fate, portfolio in zip(batch.contacts, batch.fates, batch.portfolios, strict=True):
+        for contact, fate, lane in zip(batch.contacts, batch.fates, batch.lanes, strict=True):
             if isinstance(fate, MissingValue):
-                self._failures.missing(fate, contact)
+                self._failures.missing(fate, contact, lane.number)
             elif fate in by_line:
-                self._failures.refused(by_line[fate], contact)
+                self._failures.refused(by_line[fate], contact, lane.number)
             else:
-                self._failures.accepted()
+                self._failures.accepted(lane.number)
                 self._countries[phones.country(contact.phone) or "?"] += 1
                 continue
-            self._departures.give_back(portfolio, 1)
+            self._departures.give_back(lane.portfolio, 1)
 
     def _tell(self) -> None:
         now = time.monotonic()
@@ -141,7 +142,8 @@ def _line(number: str, at: float, contact: Candidate, template: dict[str, Any]) 
 
 
 def main() -> int:
-    """Run one rehearsal. Returns the exit code: 0 as well if it was cancelled meanwhile."""
+    """Run one rehearsal, nicer than what sends. Returns the exit code: 0 as well if it was cancelled meanwhile."""
+    os.nice(_NICE)
     configured = settings.load()
     with rehearsals.session(configured.require_database(), int(sys.argv[1])) as session:
         if session is None:
@@ -167,4 +169,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except TitanFlowError as error:
+        print(error.one_line(), file=sys.stderr)
+        sys.exit(1)

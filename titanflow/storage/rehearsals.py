@@ -23,7 +23,14 @@ _COLUMNS = """
     id, campaign_id, state, checked, total, result, error, requested_by, created_at, started_at, finished_at
 """
 
+_KEPT = 50  # for each campaign
+
 _CREATE = """
+    WITH old AS (
+        DELETE FROM rehearsals WHERE id IN (
+            SELECT id FROM rehearsals WHERE campaign_id = %(campaign_id)s AND state <> 'running'
+            ORDER BY id DESC OFFSET %(kept)s)
+    )
     INSERT INTO rehearsals (campaign_id, requested_by, started_at, total)
     SELECT %(campaign_id)s, %(by)s, CASE WHEN %(started)s THEN now() END,
            coalesce((SELECT sum(pending + claimed + retrying + in_doubt + cancelled + sent + failed + delivered + read)
@@ -53,8 +60,11 @@ _BURY = """
 
 
 def create(db: Database, campaign_id: int, *, by: str, started: bool) -> int | None:
-    """Ask for a rehearsal. started: the caller runs it itself. Returns its id; None if one runs already."""
-    row = fetch_one(db, _CREATE, {"campaign_id": campaign_id, "by": by, "started": started})
+    """Ask for a rehearsal. started: the caller runs it itself. Returns its id; None if one runs already.
+
+    Old ones go: the latest _KEPT of a campaign stay.
+    """
+    row = fetch_one(db, _CREATE, {"campaign_id": campaign_id, "by": by, "started": started, "kept": _KEPT})
     return int(row["id"]) if row else None
 
 
@@ -133,7 +143,8 @@ class Template:
 class Number:
     """One of the campaign's numbers. shared_with: other campaigns that run on it and still have somebody to send to.
 
-    tier: as the number has it; tier_limit counts if its portfolio is known (None: no limit).
+    tier: as the number has it; tier_limit counts if its portfolio is known (None: no limit). throughput: Meta's level.
+    slowed_until: when it is back at its own rate after Meta throttled it, None if it is.
     """
 
     phone_number_id: str
@@ -144,6 +155,8 @@ class Number:
     tier_limit: int | None
     max_mps: int
     tier: str
+    throughput: str
+    slowed_until: datetime | None
     quality: str
     state: str
     state_reason: str | None
@@ -192,8 +205,10 @@ _TEMPLATES = """
 _NUMBERS = """
     SELECT number.phone_number_id, number.display_phone_number, number.waba_id,
            coalesce(number.portfolio_id, number.waba_id) AS portfolio_id, portfolio.id IS NOT NULL AS portfolio_known,
-           portfolio.tier_limit, number.max_mps, number.tier, number.quality, number.state,
-           number.state_reason, number.paused_until,
+           portfolio.tier_limit, number.max_mps, number.tier, number.throughput, number.quality,
+           number.shown_state AS state, number.shown_reason AS state_reason, number.paused_until,
+           CASE WHEN number.slowed_mps < number.max_mps THEN number.speeds_up_at + make_interval(
+               secs => number.full_speed_in_s * (1 - number.slowed_mps / number.max_mps)) END AS slowed_until,
            ARRAY(SELECT other.name FROM campaign_numbers AS shared
                  JOIN campaigns AS other ON other.id = shared.campaign_id AND other.state = 'running'
                  WHERE shared.number_id = number.id AND other.id <> link.campaign_id
