@@ -8,13 +8,24 @@ import falcon.media
 import orjson
 
 from titanflow.http import health, problems
-from titanflow.http.api import alarms, campaigns, contacts, media, operations, phone_numbers, rehearsals, templates
+from titanflow.http.api import (
+    alarms,
+    campaigns,
+    contacts,
+    doubts,
+    media,
+    operations,
+    phone_numbers,
+    rehearsals,
+    templates,
+)
 from titanflow.http.auth import Authentication
 from titanflow.http.context import Context
+from titanflow.http.web import doubts as doubts_page
 from titanflow.http.web import pages
 from titanflow.http.webhooks.resource import Webhook
 
-_API = (phone_numbers, templates, media, campaigns, contacts, rehearsals, operations, alarms)
+_API = (phone_numbers, templates, media, campaigns, contacts, doubts, rehearsals, operations, alarms)
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -39,7 +50,7 @@ def create_app(context: Context) -> falcon.App[falcon.Request, falcon.Response]:
     webhook = Webhook(context)
     app.add_route("/api/webhooks/whatsapp", webhook)
     app.add_route("/api/webhooks", webhook)
-    for path, resource in [*health.ROUTES, *pages.ROUTES]:
+    for path, resource in [*health.ROUTES, *pages.ROUTES, *doubts_page.ROUTES]:
         app.add_route(path, resource(context))
     for module in _API:
         for path, resource in module.ROUTES:

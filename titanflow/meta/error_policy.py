@@ -96,6 +96,14 @@ NO_PROOF = _rule(
     300,
     breaker=3,
 )
+RESOLVED_AS_FAILED = _rule(
+    -6,
+    "final",
+    "message",
+    "none",
+    "It was in doubt, and an operator said that it never arrived",
+    "Retry it from the campaign's page, if the person should get it after all.",
+)
 
 _ROWS = (
     MISSING_VALUE,
@@ -103,6 +111,7 @@ _ROWS = (
     LEASE_LOST,
     OUT_OF_ATTEMPTS,
     NO_PROOF,
+    RESOLVED_AS_FAILED,
     # Authentication, permission, account: refused before processing; nothing more may leave until someone acts.
     _rule(0, "again", "account", "block", "Meta no longer accepts the access token", _REPLACE_IT),
     _rule(3, "again", "account", "block", "The app lacks the permission to send", _REPLACE_IT),

@@ -55,7 +55,7 @@ def update(db: Database, fast_copy: FastCopy, campaign_id: int, changes: dict[st
         _known_templates(db, template_ids)
     _check_media(db, changes)
     if not campaigns.update(db, campaign_id, {**campaign, **changes}, template_ids=template_ids, number_ids=number_ids):
-        raise _wrong_state(campaign, "changed", "draft, ready, scheduled or paused")
+        raise wrong_state(campaign, "changed", "draft, ready, scheduled or paused")
     campaign = let_window_decide(db, campaign_id)
     tell(fast_copy)
     return campaign
@@ -73,8 +73,8 @@ def start(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> di
     if campaign["state"] == "importing" or reports.import_running(db, campaign_id):
         raise Conflict("The contacts are still being imported", fix="Start when it is done.", code="import_running")
     if campaign["state"] not in ("draft", "ready", "paused"):
-        raise _wrong_state(campaign, "started", "ready")
-    _check_complete(db, campaign_id)
+        raise wrong_state(campaign, "started", "ready")
+    check_complete(db, campaign_id)
     return _run(db, fast_copy, campaign, allowed=["draft", "ready", "paused"], by=by, verb="started")
 
 
@@ -90,7 +90,7 @@ def pause(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> di
         campaign = get(db, campaign_id)
         if campaign["state"] == "paused":  # somebody else was faster
             return _state(campaign)
-        raise _wrong_state(campaign, "paused", " or ".join(allowed))
+        raise wrong_state(campaign, "paused", " or ".join(allowed))
     log.info("campaign.paused", campaign_id=campaign_id, by=by, reason=reason)
     tell(fast_copy)
     return _state(get(db, campaign_id))
@@ -102,7 +102,7 @@ def resume(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> d
     if campaign["state"] == "running" or _waits_for_window(campaign):
         return _state(campaign)
     if campaign["state"] == "paused":
-        _check_complete(db, campaign_id)
+        check_complete(db, campaign_id)
     return _run(db, fast_copy, campaign, allowed=["paused"], by=by, verb="resumed")
 
 
@@ -112,7 +112,7 @@ def cancel(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> d
     if campaign["state"] != "cancelled":
         reason = f"Cancelled by {by}"
         if not campaigns.cancel(db, campaign_id, by=by, reason=reason):
-            raise _wrong_state(get(db, campaign_id), "cancelled", "draft, ready, scheduled, running or paused")
+            raise wrong_state(get(db, campaign_id), "cancelled", "draft, ready, scheduled, running or paused")
         log.info("campaign.cancelled", campaign_id=campaign_id, by=by, reason=reason)
         tell(fast_copy)
     return _state(get(db, campaign_id))
@@ -136,7 +136,7 @@ def delete(db: Database, campaign_id: int) -> None:
     """Delete a campaign that can't send any more, with everything that belongs to it."""
     campaign = get(db, campaign_id)
     if not campaigns.delete(db, campaign_id):
-        raise _wrong_state(campaign, "deleted", "draft, ready, completed, cancelled or failed")
+        raise wrong_state(campaign, "deleted", "draft, ready, completed, cancelled or failed")
 
 
 def _known_templates(db: Database, template_ids: list[int]) -> list[int]:
@@ -152,7 +152,8 @@ def _check_media(db: Database, values: dict[str, Any]) -> None:
         raise InvalidInput(f"There is no media {media_id}", fix="Upload it first.", code="unknown_media")
 
 
-def _check_complete(db: Database, campaign_id: int) -> None:
+def check_complete(db: Database, campaign_id: int) -> None:
+    """Raise Conflict that lists all that a campaign lacks to send."""
     facts = campaigns.missing_for_start(db, campaign_id)
     missing = [(code, thing) for fact, code, thing in _MISSING if not facts[fact]]
     if missing:
@@ -178,7 +179,7 @@ def _run(
         campaign = get(db, campaign["id"])
         if _is_started(campaign):  # somebody else was faster
             return _state(campaign)
-        raise _wrong_state(campaign, verb, " or ".join(allowed))
+        raise wrong_state(campaign, verb, " or ".join(allowed))
     campaign = let_window_decide(db, campaign["id"])
     log.info(f"campaign.{verb}", campaign_id=campaign["id"], by=by, state=campaign["state"])
     tell(fast_copy)
@@ -218,7 +219,8 @@ def _state(campaign: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _wrong_state(campaign: dict[str, Any], verb: str, right: str) -> Conflict:
+def wrong_state(campaign: dict[str, Any], verb: str, right: str) -> Conflict:
+    """The error for a change that the campaign's state forbids; it says what state would be right."""
     return Conflict(
         f"Campaign {campaign['id']} is {campaign['state']} and can't be {verb}",
         fix=f"It would have to be {right}.",

@@ -183,22 +183,50 @@ def change_state(
     return fetch_one(db, _CHANGE_STATE, parameters) is not None
 
 
+def lock_state(transaction: Connection, campaign_id: int) -> str | None:
+    """Return a campaign's state and hold it until the transaction ends: no claim, pause or completion meanwhile."""
+    row = transaction.execute("SELECT state FROM campaigns WHERE id = %s FOR NO KEY UPDATE", [campaign_id]).fetchone()
+    return str(row[0]) if row else None
+
+
+def reopen(transaction: Connection, campaign_id: int, *, by: str) -> None:
+    """Let a completed campaign run again, inside its send window."""
+    transaction.execute(
+        _CHANGE_STATE,
+        {"id": campaign_id, "to": "running", "allowed": ["completed"], "by": by, "reason": None, "from_window": False},
+    )
+
+
+# Whoever waits for a retry goes back to what is true of the attempt before: it failed, or it may have been sent.
 _CANCEL_RETRYING = """
-    WITH cancelled AS (
-        UPDATE message_logs SET state = 'cancelled', due_at = NULL
-        WHERE campaign_id = %(id)s AND due_at IS NOT NULL AND state = 'retrying' RETURNING id
+    WITH settled AS (
+        UPDATE message_logs
+        SET state = CASE WHEN failed_at IS NOT NULL THEN 'failed'::message_state
+                         WHEN doubted_at IS NOT NULL THEN 'in_doubt' ELSE 'cancelled' END,
+            due_at = CASE WHEN failed_at IS NULL THEN doubted_at END
+        WHERE campaign_id = %(id)s AND due_at IS NOT NULL AND state = 'retrying'
+        RETURNING state, error_code
     ), waiting AS (
         SELECT count(*) AS count FROM contacts AS contact
         WHERE contact.campaign_id = %(id)s AND contact.excluded_reason IS NULL
           AND NOT EXISTS (SELECT FROM message_logs AS message
                           WHERE message.campaign_id = %(id)s AND message.contact_id = contact.id)
+    ), reasoned AS (
+        INSERT INTO campaign_reasons AS counter (campaign_id, node_id, state, reason, count)
+        SELECT %(id)s, 0, 'failed', coalesce(error_code::text, 'unknown'), count(*)
+        FROM settled WHERE state = 'failed' GROUP BY 4
+        ON CONFLICT (campaign_id, node_id, state, reason) DO UPDATE SET count = counter.count + EXCLUDED.count
     )
-    INSERT INTO campaign_counters AS counter (campaign_id, node_id, pending, retrying, cancelled)
-    SELECT %(id)s, 0, -waiting.count, -retried.count, waiting.count + retried.count
-    FROM waiting, (SELECT count(*) AS count FROM cancelled) AS retried
+    INSERT INTO campaign_counters AS counter (campaign_id, node_id, pending, retrying, cancelled, failed, in_doubt)
+    SELECT %(id)s, 0, -waiting.count, -retried.count, waiting.count + retried.cancelled, retried.failed,
+           retried.in_doubt
+    FROM waiting, (SELECT count(*) AS count, count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+                          count(*) FILTER (WHERE state = 'failed') AS failed,
+                          count(*) FILTER (WHERE state = 'in_doubt') AS in_doubt FROM settled) AS retried
     ON CONFLICT (campaign_id, node_id) DO UPDATE
     SET pending = counter.pending + EXCLUDED.pending, retrying = counter.retrying + EXCLUDED.retrying,
-        cancelled = counter.cancelled + EXCLUDED.cancelled
+        cancelled = counter.cancelled + EXCLUDED.cancelled, failed = counter.failed + EXCLUDED.failed,
+        in_doubt = counter.in_doubt + EXCLUDED.in_doubt
 """
 
 

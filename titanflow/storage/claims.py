@@ -105,7 +105,9 @@ CLAIMED_AGAIN = """
     kept AS (
         INSERT INTO message_attempts
             (log_id, attempt, number_id, template_id, state, error_code, error_detail, wamid, claimed_at)
-        SELECT message.id, message.attempt, message.number_id, message.template_id, message.state,
+        SELECT message.id, message.attempt, message.number_id, message.template_id,
+               CASE WHEN message.failed_at IS NOT NULL THEN 'failed' WHEN message.doubted_at IS NOT NULL THEN 'in_doubt'
+                    ELSE message.state END,
                message.error_code, message.error_detail, message.wamid, message.claimed_at
         FROM message_logs AS message JOIN taken ON taken.id = message.id
     ), claimed AS (
@@ -113,7 +115,7 @@ CLAIMED_AGAIN = """
         SET state = 'claimed', attempt = message.attempt + 1, number_id = %(number_id)s,
             template_id = %(template_id)s, incarnation = %(epoch)s, claimed_at = now(),
             due_at = now() + make_interval(secs => %(in_doubt_after_s)s),
-            error_code = NULL, error_detail = NULL, wamid = NULL
+            error_code = NULL, error_detail = NULL, wamid = NULL, sent_at = NULL, failed_at = NULL, doubted_at = NULL
         FROM taken WHERE message.id = taken.id
         RETURNING message.id, message.contact_id, message.attempt
     ), counted AS (

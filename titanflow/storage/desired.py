@@ -182,25 +182,3 @@ def pause_campaigns(connection: Connection, campaign_ids: Sequence[int], *, by: 
             sentence, fix = reason.removesuffix("."), "Solve it, then resume the campaign."
             alarms.raise_alarm(connection, Alarm("campaign_paused", "campaign", str(campaign_id), sentence, fix))
     return [int(row[0]) for row in rows]
-
-
-_COMPLETE = """
-    UPDATE campaigns SET state = 'completed', state_by = 'engine', state_reason = NULL, completed_at = now(),
-        updated_at = now()
-    WHERE id = %(campaign_id)s AND state = 'running'
-      AND NOT EXISTS (SELECT FROM message_logs WHERE campaign_id = %(campaign_id)s AND due_at IS NOT NULL
-                      AND state IN ('claimed', 'retrying'))
-      AND NOT EXISTS (SELECT FROM contacts AS contact WHERE contact.campaign_id = %(campaign_id)s
-                      AND contact.excluded_reason IS NULL
-                      AND NOT EXISTS (SELECT FROM message_logs AS message
-                                      WHERE message.campaign_id = %(campaign_id)s
-                                        AND message.contact_id = contact.id))
-    RETURNING id
-"""
-
-
-def complete(db: Database, campaign_id: int) -> bool:
-    """Complete a campaign if nobody is pending, claimed or retrying, proven from the rows. Returns if it did."""
-    with db.transaction() as transaction:
-        transaction.execute("SET LOCAL statement_timeout = '120s'")
-        return transaction.execute(_COMPLETE, {"campaign_id": campaign_id}).fetchone() is not None

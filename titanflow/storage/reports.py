@@ -48,6 +48,17 @@ def stats(db: Database, campaign_id: int) -> dict[str, Any]:
     }
 
 
+def failures(db: Database, campaign_id: int) -> dict[str, int]:
+    """Return how many have failed, by code as text; `unknown`: without one."""
+    rows = fetch_all(
+        db,
+        "SELECT reason, sum(count)::bigint AS count FROM campaign_reasons"
+        " WHERE campaign_id = %(id)s AND state = 'failed' GROUP BY reason HAVING sum(count) > 0",
+        {"id": campaign_id},
+    )
+    return {row["reason"]: row["count"] for row in rows}
+
+
 _AUDIT = f"""
     WITH one AS (
         SELECT {STATE_OF_CONTACT} AS state, contact.phone, message.wamid, message.due_at
@@ -102,8 +113,9 @@ COLUMNS = (
 _MESSAGES = f"""
     SELECT contact.id AS contact_id, contact.phone, {STATE_OF_CONTACT} AS state,
            CASE WHEN message.id IS NULL OR message.state = 'excluded' THEN contact.excluded_reason
-                ELSE message.error_detail END AS reason,
-           message.error_code, message.id AS log_id, message.wamid, coalesce(message.attempt, 0) AS attempts,
+                WHEN message.state IN ('failed', 'retrying', 'in_doubt') THEN message.error_detail END AS reason,
+           CASE WHEN message.state IN ('failed', 'retrying', 'in_doubt') THEN message.error_code END AS error_code,
+           message.id AS log_id, message.wamid, coalesce(message.attempt, 0) AS attempts,
            number.phone_number_id, template.name AS template,
            message.sent_at, message.delivered_at, message.read_at
     FROM campaigns AS campaign

@@ -65,7 +65,9 @@ _APPLY = f"""
         FROM matched GROUP BY id
     ), locked AS MATERIALIZED (
         SELECT news.*, message.state AS old_state, message.error_code AS old_code,
-               greatest(message.state, news.status) AS new_state,
+               -- A failure that is being retried is known already: what Meta repeats of it is no news.
+               CASE WHEN message.state = 'retrying' AND message.failed_at IS NOT NULL AND news.status <= 'failed'
+                    THEN message.state ELSE greatest(message.state, news.status) END AS new_state,
                message.sent_at IS NULL AND news.sent_at IS NOT NULL AS newly_sent
         FROM news JOIN message_logs AS message ON message.id = news.id
         ORDER BY message.id
@@ -74,7 +76,7 @@ _APPLY = f"""
         UPDATE message_logs AS message
         SET state = locked.new_state,
             wamid = coalesce(message.wamid, locked.wamid),
-            due_at = NULL,
+            due_at = CASE WHEN locked.new_state = 'retrying' THEN message.due_at END,
             sent_at = coalesce(message.sent_at, locked.sent_at),
             delivered_at = coalesce(message.delivered_at, locked.delivered_at),
             read_at = coalesce(message.read_at, locked.read_at),

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 import structlog
 
+from titanflow.domain.completion import sentence
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import counters, desired
+from titanflow.storage import completion, counters
+from titanflow.storage.counters import Counts
 from titanflow.storage.database import Database
 from titanflow.supervision import GenServer, NoReply, Stop
 
@@ -17,6 +19,7 @@ log = structlog.get_logger()
 
 _LOOK_EVERY_MS = 500
 _PROOF_FAILED_MS = 5_000
+_WAITS_MS = 5_000
 
 
 class _Look:
@@ -39,16 +42,20 @@ class CampaignMonitor(GenServer):
             return super().handle_info(message)
         in_ms = _LOOK_EVERY_MS
         try:
-            if counters.read(self._db, self._campaign_id).unfinished == 0:
-                in_ms = self._complete()
+            counts = counters.read(self._db, self._campaign_id)
+            if counts.unfinished == 0:
+                in_ms = self._complete(counts)
         except StorageUnavailable as error:
             log.warning("campaign.not_watched", campaign_id=self._campaign_id, why=error.what)
         self.send_after(in_ms, _Look())
         return None
 
-    def _complete(self) -> int:
-        if desired.complete(self._db, self._campaign_id):
-            log.info("campaign.completed", campaign_id=self._campaign_id)
+    def _complete(self, counts: Counts) -> int:
+        if counts.by_state["in_doubt"] and completion.waits_for_doubts(self._db, self._campaign_id):
+            return _WAITS_MS
+        reason = sentence(counts.by_state)
+        if completion.complete(self._db, self._campaign_id, reason=reason):
+            log.info("campaign.completed", campaign_id=self._campaign_id, reason=reason)
             self._on_completed()
             return _LOOK_EVERY_MS
         # It was paused or cancelled meanwhile; or the counters are wrong, which only a bug can bring about.

@@ -1,5 +1,7 @@
 """DoubtResolver: nothing stays claimed for ever, no status stays parked once its message is known.
 
+It also carries out the policy of campaigns that let doubts be sent again after so many hours.
+
 One a process; child of Background (one_for_one, permanent). No state. Two nodes that do it at once do no harm:
 rows are locked in id order. OTP model: gen_server.
 """
@@ -8,7 +10,7 @@ import structlog
 
 from titanflow.actors.node.node import node_id
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import claims, statuses
+from titanflow.storage import claims, doubts, statuses
 from titanflow.storage.database import Database
 from titanflow.supervision import GenServer, NoReply, Stop
 
@@ -49,6 +51,9 @@ class DoubtResolver(GenServer):
         doubted = claims.doubt(self._db, node_id=self._node_id)
         if doubted:
             log.warning("claims.doubted", count=doubted, why="older than any request can be")
+        resent = doubts.resend_by_policy(self._db, node_id=self._node_id)
+        if resent:
+            log.warning("doubts.resent", count=resent, why="their campaign's policy says so")
         with self._db.transaction() as transaction:
             statuses.unpark(transaction, node_id=self._node_id)
         self._rounds += 1

@@ -28,11 +28,8 @@ class Status:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Show the page, or lead to the login."""
-        if not sessions.is_valid(
-            request.cookies.get(sessions.COOKIE, ""), self._context.settings.require_secret_keys()
-        ):
-            raise falcon.HTTPSeeOther("/login")
-        _show(response, "status.html")
+        require_login(request, self._context)
+        show(response, "status.html")
 
 
 class Login:
@@ -45,7 +42,7 @@ class Login:
 
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Show the form."""
-        _show(response, "login.html", wrong=False)
+        show(response, "login.html", wrong=False)
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Compare the PIN, five times a minute and address. The cookie is SameSite=Strict: no other site can post."""
@@ -54,7 +51,7 @@ class Login:
         pin = self._context.settings.admin_pin
         given = form.get("pin", "")
         if pin is None or not hmac.compare_digest(str(given).encode(), pin.get_secret_value().encode()):
-            _show(response, "login.html", wrong=True)
+            show(response, "login.html", wrong=True)
             response.status = 401
             return
         response.set_cookie(
@@ -93,7 +90,14 @@ class Static:
         response.data = self._files[name]
 
 
-def _show(response: falcon.Response, page: str, **values: object) -> None:
+def require_login(request: falcon.Request, context: Context) -> None:
+    """Lead to the login unless somebody is logged in."""
+    if not sessions.is_valid(request.cookies.get(sessions.COOKIE, ""), context.settings.require_secret_keys()):
+        raise falcon.HTTPSeeOther("/login")
+
+
+def show(response: falcon.Response, page: str, **values: object) -> None:
+    """Answer with a page, never cached."""
     response.content_type = "text/html; charset=utf-8"
     response.set_header("Cache-Control", "no-store")
     response.text = _PAGES.get_template(page).render(**values)

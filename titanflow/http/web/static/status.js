@@ -36,6 +36,13 @@ function card(campaign, stats) {
   bar.setAttribute("role", "img");
   bar.setAttribute("aria-label", ORDER.map((state) => `${state} ${stats.counts[state]}`).join(", "));
   article.append(bar, facts, element("p", `${stats.total} contacts in all`));
+  if (stats.counts.in_doubt) {
+    const link = element("a", `${stats.counts.in_doubt} in doubt: the evidence for each`);
+    link.href = `/campaigns/${campaign.id}/doubts`;
+    const links = element("p", undefined, "links");
+    links.append(link);
+    article.append(links);
+  }
   return article;
 }
 
