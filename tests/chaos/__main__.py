@@ -45,18 +45,23 @@ class Run:
             if options.sabotage:
                 sabotage = SABOTAGES[options.sabotage]
                 where = {"source": stack.enter_context(sabotaged_copy(sabotage)), "sql": sabotage.sql}
-            world = stack.enter_context(a_world(**where)) if options.only != "full_disk" else None
+            worlds = stack.enter_context(ExitStack())
+            world: World | None = None
             for n in range(options.rounds):
                 if options.minutes and time.monotonic() - began > options.minutes * 60:
                     break
                 plan = make_plan(options.seed + n, only=options.only, without=without)
-                if plan.on_small_disk or world is None:
+                if plan.on_small_disk:
                     with a_world(small_disk=True, **where) as small:
                         verdict = self._play(small, plan)
                 else:
+                    world = world or worlds.enter_context(a_world(**where))
                     verdict = self._play(world, plan)
-                if not verdict.kept and not options.keep_going:
-                    break
+                if not verdict.kept:
+                    if not options.keep_going:
+                        break
+                    worlds.close()  # who knows what is left in there
+                    world = None
         self._sum_up(time.monotonic() - began)
         return 0 if self.verdicts and all(verdict.kept for verdict in self.verdicts) else 1
 

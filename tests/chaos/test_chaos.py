@@ -1,6 +1,11 @@
 """The short form for every `make test`: a fixed seed, every kind of disaster, and two sabotages that must be seen."""
 
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +14,7 @@ from tests.chaos.play import play
 from tests.chaos.sabotages.__main__ import try_it
 from tests.chaos.sabotages.catalogue import SABOTAGES
 from tests.chaos.sabotages.copies import sabotaged_copy
-from tests.chaos.world import a_world, why_no_small_disk
+from tests.chaos.world import SHIM, a_world, why_no_small_disk
 from titanflow.sandbox.profiles import PROFILES as SANDBOX_PROFILES
 from titanflow.sandbox.rules import rule_of
 
@@ -35,6 +40,20 @@ def test_every_profile_of_the_sandbox_is_used_and_every_fault_known_to_it() -> N
     assert set(PROFILES) == set(SANDBOX_PROFILES)
     for fault in FAULTS:
         rule_of({**fault, "share": 0.1, "for_s": 1.0})  # raises BadRule for what makes no sense
+
+
+def test_the_clock_shim_moves_the_wall_clock_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "clock").write_text("-86400")
+    ask = "import datetime, time; print(time.time(), datetime.datetime.now().timestamp(), time.monotonic())"
+    environment = {**os.environ, "PYTHONPATH": str(SHIM), "CHAOS_CLOCK_FILE": str(tmp_path / "clock")}
+    before = time.monotonic()
+
+    told = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+
+    seconds, from_datetime, monotonic = map(float, told.stdout.split())
+    assert time.time() - seconds == pytest.approx(86_400, abs=60)
+    assert from_datetime == pytest.approx(seconds, abs=1)
+    assert before <= monotonic <= time.monotonic()
 
 
 @pytest.mark.timeout(420)

@@ -24,7 +24,7 @@ WABA = "900000001"
 _SPEED = 40.0  # people read within seconds, not minutes
 _ROOM_MIB = 64  # what a small disk has left once the data lie on it
 _LAST_FILES_S = 10.0
-_SHIM = Path(__file__).parent / "clock_shim"
+SHIM = Path(__file__).parent / "clock_shim"
 
 # What was committed asynchronously stays in memory until somebody commits synchronously: a claim that was
 # made so is lost with PostgreSQL, not just sometimes.
@@ -50,7 +50,7 @@ class World:
         self.clock_file.write_text("0")
         environment = {
             "CHAOS_CLOCK_FILE": str(self.clock_file),
-            "PYTHONPATH": os.pathsep.join([str(_SHIM), str(self.source or Path(__file__).resolve().parents[2])]),
+            "PYTHONPATH": os.pathsep.join([str(SHIM), str(self.source or Path(__file__).resolve().parents[2])]),
         }
         self.stage = Stage(self.folder / "data", speed=_SPEED, environment=environment)
         if self.source is not None:
