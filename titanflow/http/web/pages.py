@@ -42,16 +42,21 @@ class Login:
 
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Show the form."""
-        show(response, "login.html", wrong=False)
+        show(response, "login.html", message="")
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Compare the PIN, five times a minute and address. The cookie is SameSite=Strict: no other site can post."""
-        self._count_try(request.remote_addr or "")
+        try:
+            self._count_try(request.remote_addr or "")
+        except TooManyRequests as error:
+            show(response, "login.html", message=error.one_line())
+            response.status = 429
+            return
         form = falcon.uri.parse_query_string(read_raw(request, 4096, "The form").decode("utf-8", "replace"))
         pin = self._context.settings.admin_pin
         given = form.get("pin", "")
         if pin is None or not hmac.compare_digest(str(given).encode(), pin.get_secret_value().encode()):
-            show(response, "login.html", wrong=True)
+            show(response, "login.html", message="That PIN is wrong.")
             response.status = 401
             return
         response.set_cookie(

@@ -11,16 +11,29 @@ function element(name, text, className) {
   return made;
 }
 
+const number = new Intl.NumberFormat("en");
+
+function duration(seconds) {
+  if (seconds < 100) return `${Math.round(seconds)} s`;
+  if (seconds < 100 * 60) return `${Math.round(seconds / 60)} min`;
+  return `${number.format(Math.round(seconds / 360) / 10)} h`;
+}
+
 function sentence(stats) {
-  const number = new Intl.NumberFormat("en");
-  if (stats.state !== "running") return `${stats.state}${stats.state_reason ? ": " + stats.state_reason : ""}`;
-  const eta = stats.eta_seconds ? `; done in ${stats.eta_seconds[0]} to ${stats.eta_seconds[1]} s` : "";
-  return `Sending ${number.format(stats.rate_now)}/s, limited by ${stats.limited_by} (${stats.limited_detail})${eta}`;
+  if (stats.state === "running") {
+    const limit = stats.limited_by ? `, limited by ${stats.limited_by} (${stats.limited_detail})` : "";
+    const eta = stats.eta_seconds ? `; done in ${duration(stats.eta_seconds[0])} to ${duration(stats.eta_seconds[1])}` : "";
+    return `Sending ${number.format(stats.rate_now)}/s${limit}${eta}`;
+  }
+  const state = stats.state[0].toUpperCase() + stats.state.slice(1);
+  const reason = stats.state_reason && stats.state_reason !== state ? `: ${stats.state_reason}` : "";
+  const back = stats.resumes_at ? `; goes on by itself at ${new Date(stats.resumes_at).toLocaleString()}` : "";
+  return state + reason + back;
 }
 
 function card(campaign, stats) {
   const article = element("article");
-  article.append(element("h2", campaign.name), element("p", sentence(stats)));
+  article.append(element("h2", campaign.name), element("p", sentence(stats), stats.state === "failed" ? "bad" : ""));
   const bar = element("div", undefined, "bar");
   const facts = element("dl");
   for (const state of ORDER) {
@@ -30,14 +43,14 @@ function card(campaign, stats) {
     part.title = `${state}: ${count}`;
     bar.append(part);
     const pair = element("div");
-    pair.append(element("dt", state.replace("_", " "), "k-" + state), element("dd", new Intl.NumberFormat("en").format(count)));
+    pair.append(element("dt", state.replace("_", " "), "k-" + state), element("dd", number.format(count)));
     facts.append(pair);
   }
   bar.setAttribute("role", "img");
   bar.setAttribute("aria-label", ORDER.map((state) => `${state} ${stats.counts[state]}`).join(", "));
-  article.append(bar, facts, element("p", `${stats.total} contacts in all`));
+  article.append(bar, facts, element("p", `${number.format(stats.total)} contacts in all`));
   if (stats.counts.in_doubt) {
-    const link = element("a", `${stats.counts.in_doubt} in doubt: the evidence for each`);
+    const link = element("a", `${number.format(stats.counts.in_doubt)} in doubt: the evidence for each`);
     link.href = `/campaigns/${campaign.id}/doubts`;
     const links = element("p", undefined, "links");
     links.append(link);
