@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 LimitedBy = Literal["rate", "throttled", "tier", "paused", "empty", "concurrency", "database"]
@@ -54,6 +55,34 @@ class LimitLog:
             self._ms.clear()
             self._ms[limited_by] = 0
         return limited_by, self._details[limited_by]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberState:
+    """How one of a campaign's numbers stands in the rows. until: when a pause ends, if that is known."""
+
+    phone_number_id: str
+    state: str
+    reason: str | None
+    until: datetime | None
+
+
+def nobody_sends(campaign_id: int, numbers: Sequence[NumberState]) -> CampaignLive:
+    """Say why none of a campaign's numbers sends."""
+    stopped = [number for number in numbers if number.state != "active"]
+    if len(stopped) < len(numbers):
+        detail = "its numbers are starting"
+    else:
+        detail = "; ".join(_stopped(number) for number in stopped[:3]) or "it has no number"
+        if len(stopped) > 3:
+            detail += f"; and {len(stopped) - 3} more"
+    return CampaignLive(campaign_id, 0.0, "paused", detail, ())
+
+
+def _stopped(number: NumberState) -> str:
+    until = f" until {number.until:%H:%M} UTC" if number.until else ""
+    why = f": {number.reason}" if number.reason else ""
+    return f"number {number.phone_number_id} is {number.state}{until}{why}"
 
 
 # What limits a campaign as a whole is what limits the number that gets furthest: the first of these in order.

@@ -7,7 +7,7 @@ import structlog
 from titanflow.actors.campaign import counter_syncer
 from titanflow.actors.node import send_windows
 from titanflow.actors.node.reconciler import nudge
-from titanflow.domain.live import CampaignLive
+from titanflow.domain.live import CampaignLive, of_campaign
 from titanflow.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
 from titanflow.storage import campaigns, media, reports, templates
 from titanflow.storage.database import Database
@@ -119,7 +119,7 @@ def cancel(db: Database, fast_copy: FastCopy, campaign_id: int, *, by: str) -> d
 
 
 def live(fast_copy: FastCopy, campaign_id: int) -> CampaignLive | None:
-    """Return what happens right now: from this node's own actors, else what another node has published."""
+    """Return what happens right now, over all nodes: as this node's own actors know it, else as the others told."""
     own = counter_syncer.live(campaign_id)
     if own is not None:
         return own
@@ -127,9 +127,8 @@ def live(fast_copy: FastCopy, campaign_id: int) -> CampaignLive | None:
         told = fast_copy.live(campaign_id)
     except StorageUnavailable:
         return None
-    if told is None:
-        return None
-    return CampaignLive(campaign_id, told["rate_now"], told["limited_by"], told["limited_detail"], ())
+    numbers = [number for one in told.values() for number in one]
+    return of_campaign(campaign_id, numbers) if numbers else None
 
 
 def delete(db: Database, campaign_id: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
+from titanflow.domain.live import NumberState
 from titanflow.storage import alarms, meta_syncs
 from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Connection, Database
@@ -113,6 +114,18 @@ def window_turns(db: Database) -> list[WindowTurn]:
     """Return the campaigns whose send window turns within a second, or should have."""
     with db.connection() as connection, connection.cursor(row_factory=class_row(WindowTurn)) as cursor:
         return cursor.execute(TURNS).fetchall()
+
+
+def number_states(db: Database, campaign_id: int) -> list[NumberState]:
+    """Return how a campaign's numbers stand."""
+    with db.connection() as connection, connection.cursor(row_factory=class_row(NumberState)) as cursor:
+        return cursor.execute(
+            "SELECT number.phone_number_id, number.shown_state AS state, number.shown_reason AS reason,"
+            " number.paused_until AS until FROM campaign_numbers AS link"
+            " JOIN phone_numbers AS number ON number.id = link.number_id"
+            " WHERE link.campaign_id = %s ORDER BY number.id",
+            [campaign_id],
+        ).fetchall()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Redis, the fast copy: live figures and messages between nodes. An outage costs latency, never a number."""
 
+import time
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -8,8 +10,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from titanflow.domain.live import NumberLive
 from titanflow.errors import StorageUnavailable
 from titanflow.storage import redis_keys
+
+Numbers = tuple[NumberLive, ...]
 
 _TIMEOUT_S = 2.0
 
@@ -35,15 +40,30 @@ class FastCopy:
         except redis.RedisError as error:
             raise _unavailable(error) from error
 
-    def publish_live(self, live: Mapping[int, Mapping[str, object]]) -> None:
-        """Store and announce the live figures of campaigns: one round trip for all of them."""
+    def exchange_live(self, campaign_id: int, node_id: int, numbers: Sequence[NumberLive]) -> dict[int, Numbers]:
+        """Tell what this node's numbers do for a campaign. Returns what all nodes told in the last seconds, by node."""
+        key = redis_keys.campaign_live(campaign_id)
+        body = orjson.dumps({"at": time.time(), "numbers": [asdict(number) for number in numbers]})
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
-                for campaign_id, figures in live.items():
-                    body = orjson.dumps(figures)
-                    pipeline.set(redis_keys.campaign_counts(campaign_id), body, ex=redis_keys.LIVE_TTL_S)
-                    pipeline.publish(redis_keys.EVENTS, body)
-                pipeline.execute()
+                pipeline.hset(key, str(node_id), body)
+                pipeline.expire(key, redis_keys.LIVE_TTL_S)
+                pipeline.hgetall(key)
+                return _fresh(pipeline.execute()[-1])
+        except redis.RedisError as error:
+            raise _unavailable(error) from error
+
+    def live(self, campaign_id: int) -> dict[int, Numbers]:
+        """Return what the nodes told of a campaign in the last seconds, by node."""
+        try:
+            return _fresh(self._redis.hgetall(redis_keys.campaign_live(campaign_id)))
+        except redis.RedisError as error:
+            raise _unavailable(error) from error
+
+    def publish_stats(self, figures: Mapping[str, object]) -> None:
+        """Announce the counts and live figures of a campaign."""
+        try:
+            self._redis.publish(redis_keys.EVENTS, orjson.dumps(figures))
         except redis.RedisError as error:
             raise _unavailable(error) from error
 
@@ -57,14 +77,6 @@ class FastCopy:
                 pipeline.execute()
         except redis.RedisError as error:
             raise _unavailable(error) from error
-
-    def live(self, campaign_id: int) -> dict[str, Any] | None:
-        """Return the live figures that some node published in the last seconds, or None."""
-        try:
-            body = self._redis.get(redis_keys.campaign_counts(campaign_id))
-        except redis.RedisError as error:
-            raise _unavailable(error) from error
-        return dict(orjson.loads(body)) if isinstance(body, bytes) else None
 
     def nudge(self) -> None:
         """Tell the other nodes that the desired state has changed."""
@@ -99,6 +111,17 @@ class FastCopy:
     def close(self) -> None:
         """Close all connections."""
         self._pool.disconnect()
+
+
+def _fresh(told: Any) -> dict[int, Numbers]:
+    """A node that died leaves its last word behind as long as others speak."""
+    oldest = time.time() - redis_keys.LIVE_TTL_S
+    parsed = {int(node_id): orjson.loads(body) for node_id, body in dict(told).items()}
+    return {
+        node_id: tuple(NumberLive(**number) for number in one["numbers"])
+        for node_id, one in parsed.items()
+        if one["at"] >= oldest
+    }
 
 
 def _unavailable(error: redis.RedisError) -> StorageUnavailable:

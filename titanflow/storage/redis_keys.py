@@ -9,8 +9,8 @@ EVENTS = "titanflow:events"
 LIVE_TTL_S = 5
 
 
-def campaign_counts(campaign_id: int) -> str:
-    """String, JSON of a campaign's counts and live figures; LIVE_TTL_S after the last change."""
+def campaign_live(campaign_id: int) -> str:
+    """Hash, node id -> JSON of what that node's numbers do for a campaign, and when; LIVE_TTL_S after the last word."""
     return f"titanflow:campaign:{campaign_id}:live"
 
 

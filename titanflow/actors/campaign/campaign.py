@@ -15,14 +15,14 @@ from titanflow.supervision import ChildSpec, Supervisor, via
 
 
 def campaign_tree(
-    db: Database, fast_copy: FastCopy, campaign_id: int, *, on_completed: Callable[[], None]
+    db: Database, fast_copy: FastCopy, campaign_id: int, *, node_id: int, on_completed: Callable[[], None]
 ) -> ChildSpec:
     """Return the child spec of a campaign's tree."""
     children = [
         ChildSpec("buffer_manager", lambda: BufferManager(db, campaign_id), name=via("buffer_manager", campaign_id)),
         ChildSpec(
             "counter_syncer",
-            lambda: CounterSyncer(db, fast_copy, campaign_id),
+            lambda: CounterSyncer(db, fast_copy, campaign_id, node_id),
             name=via("counter_syncer", campaign_id),
         ),
         ChildSpec("campaign_monitor", lambda: CampaignMonitor(db, campaign_id, on_completed)),

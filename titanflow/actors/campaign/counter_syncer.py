@@ -2,7 +2,8 @@
 
 One per campaign on each node that serves it; child of Campaign <id> (rest_for_one, permanent). Memory only.
 Counts come from PostgreSQL, where they change in the transaction that changes the rows; what happens right now
-comes from the number's dispatchers, by cast. A crash costs half a second of freshness. OTP model: gen_server.
+comes from the number's dispatchers, by cast, and from the other nodes' numbers by way of Redis. A crash costs half a
+second of freshness. OTP model: gen_server.
 """
 
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from typing import Any
 
 import structlog
 
-from titanflow.domain.live import CampaignLive, NumberLive, of_campaign
+from titanflow.domain.live import CampaignLive, NumberLive, nobody_sends, of_campaign
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import counters
+from titanflow.storage import counters, desired
 from titanflow.storage.database import Database
-from titanflow.storage.fast_copy import FastCopy
+from titanflow.storage.fast_copy import FastCopy, Numbers
 from titanflow.supervision import (
     Call,
     CallExit,
@@ -72,12 +73,14 @@ def live(campaign_id: int, *, timeout_s: float = 0.5) -> CampaignLive | None:
 class CounterSyncer(GenServer):
     """Publishes while something changes; recounts every five minutes."""
 
-    def __init__(self, db: Database, fast_copy: FastCopy, campaign_id: int) -> None:
-        self._db, self._fast_copy, self._campaign_id = db, fast_copy, campaign_id
+    def __init__(self, db: Database, fast_copy: FastCopy, campaign_id: int, node_id: int) -> None:
+        self._db, self._fast_copy, self._campaign_id, self._node_id = db, fast_copy, campaign_id, node_id
 
     def init(self) -> None:
         """Begin without knowing anything."""
         self._reports: dict[str, tuple[int, NumberLive]] = {}
+        self._told: dict[int, Numbers] = {}  # by the other nodes
+        self._live = CampaignLive(self._campaign_id, 0.0, "paused", "its numbers are starting", ())
         self._published: dict[str, object] = {}
         self._fast_copy_is_away = False
         self.send_after(_PUBLISH_EVERY_MS, _Publish())
@@ -87,7 +90,7 @@ class CounterSyncer(GenServer):
         """Answer with the latest reports."""
         match request:
             case GetLive():
-                return Reply(self._live())
+                return Reply(self._live)
         return super().handle_call(request, sender)
 
     def handle_cast(self, message: Cast) -> NoReply | Stop | None:
@@ -111,34 +114,47 @@ class CounterSyncer(GenServer):
                 return super().handle_info(message)
         return None
 
-    def _live(self) -> CampaignLive:
-        oldest = self.now_ns() - _REPORT_IS_FRESH_NS
-        numbers = tuple(number for at_ns, number in self._reports.values() if at_ns >= oldest)
-        if not numbers:
-            return CampaignLive(self._campaign_id, 0.0, "paused", "No number of this campaign can send", ())
-        return of_campaign(self._campaign_id, numbers)
-
     def _publish(self) -> None:
-        live = self._live()
+        oldest = self.now_ns() - _REPORT_IS_FRESH_NS
+        own = tuple(number for at_ns, number in self._reports.values() if at_ns >= oldest)
         try:
-            counts = counters.read(self._db, self._campaign_id)
-            figures: dict[str, object] = {
-                "campaign_id": self._campaign_id,
-                "type": "stats",
-                "total": counts.total,
-                "counts": counts.by_state,
-                "rate_now": round(live.rate_now, 1),
-                "limited_by": live.limited_by,
-                "limited_detail": live.limited_detail,
-            }
-            if figures != self._published:
-                self._fast_copy.publish_live({self._campaign_id: figures})
-                self._published = figures
+            self._told = self._fast_copy.exchange_live(self._campaign_id, self._node_id, own)
+            self._live = self._sum_up(own)
+            # The first of the nodes that serve the campaign speaks for all of them.
+            serving = [node_id for node_id, numbers in self._told.items() if numbers]
+            if self._node_id == min(serving, default=self._node_id):
+                self._announce()
             self._fast_copy_is_away = False
         except StorageUnavailable as error:
+            self._told = {}
+            if own:
+                self._live = of_campaign(self._campaign_id, own)
             if not self._fast_copy_is_away:
                 log.warning("counters.not_published", campaign_id=self._campaign_id, why=error.what)
             self._fast_copy_is_away = True
+
+    def _sum_up(self, own: Numbers) -> CampaignLive:
+        others = [number for node_id, told in self._told.items() if node_id != self._node_id for number in told]
+        # A number has moved here from a node whose last word is still fresh: the own report is the newer one.
+        numbers = {number.phone_number_id: number for number in (*others, *own)}
+        if numbers:
+            return of_campaign(self._campaign_id, list(numbers.values()))
+        return nobody_sends(self._campaign_id, desired.number_states(self._db, self._campaign_id))
+
+    def _announce(self) -> None:
+        counts = counters.read(self._db, self._campaign_id)
+        figures: dict[str, object] = {
+            "campaign_id": self._campaign_id,
+            "type": "stats",
+            "total": counts.total,
+            "counts": counts.by_state,
+            "rate_now": round(self._live.rate_now, 1),
+            "limited_by": self._live.limited_by,
+            "limited_detail": self._live.limited_detail,
+        }
+        if figures != self._published:
+            self._fast_copy.publish_stats(figures)
+            self._published = figures
 
     def _recount(self) -> None:
         try:

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import structlog
 
 from titanflow.actors.campaign.campaign import campaign_tree
-from titanflow.actors.node import send_windows
+from titanflow.actors.node import number_limits, send_windows
 from titanflow.actors.node.node import node_id
 from titanflow.actors.number import rate_limiter
 from titanflow.actors.number.dispatcher import PoolSpec
 from titanflow.actors.number.number import NumberSpec, number_tree, pool_tree
-from titanflow.actors.number.rate_limiter import Limits
-from titanflow.domain import fair_share, placement
-from titanflow.domain.fair_share import OwnLimit
+from titanflow.domain import placement
 from titanflow.domain.vault import Vault
 from titanflow.errors import StorageUnavailable
 from titanflow.meta.client import MetaClient
@@ -182,7 +180,7 @@ class Reconciler(GenServer):
             self._start_campaign(campaign_id)
         for number_id in sorted(mine):
             self._start_number(wanted.numbers[number_id])
-        for number_id, limits in _limits(wanted, self._numbers).items():
+        for number_id, limits in number_limits.of_numbers(wanted, self._numbers).items():
             rate_limiter.configure(number_id, limits)
         for _, pool in sorted(pools.items()):
             self._start_pool(pool)
@@ -205,7 +203,7 @@ class Reconciler(GenServer):
 
     def _start_campaign(self, campaign_id: int) -> None:
         name = via("campaign", campaign_id)
-        spec = campaign_tree(self._db, self._fast_copy, campaign_id, on_completed=nudge)
+        spec = campaign_tree(self._db, self._fast_copy, campaign_id, node_id=self._node_id, on_completed=nudge)
         if self._ensure(name, via("campaigns"), lambda: spec):
             self._campaigns.add(campaign_id)
 
@@ -328,20 +326,3 @@ class Reconciler(GenServer):
                 nudge()
 
         start_task(via("tasks"), stop_it)
-
-
-def _limits(wanted: Desired, number_ids: set[int]) -> dict[int, Limits]:
-    """What each number must keep; a campaign's own limit is shared out to the numbers that may send for it now."""
-    own: dict[int, dict[int, OwnLimit]] = {number_id: {} for number_id in number_ids}
-    for campaign in wanted.campaigns.values():
-        if campaign.max_mps is None:
-            continue
-        allowances = {number_id: wanted.numbers[number_id].max_mps for number_id in campaign.number_ids}
-        for number_id, limit in fair_share.own_limits(campaign.max_mps, allowances).items():
-            if number_id in own:
-                own[number_id][campaign.id] = limit
-    return {
-        number_id: Limits(wanted.numbers[number_id].max_mps, own[number_id], wanted.numbers[number_id].portfolio_id)
-        for number_id in number_ids
-        if number_id in wanted.numbers
-    }
