@@ -9,7 +9,8 @@ from tests.support.builders import a_number, a_template
 from titanflow.domain import account_events
 from titanflow.domain.number_facts import NumberFacts
 from titanflow.domain.webhooks import parse
-from titanflow.storage import desired, meta_syncs, phone_numbers, templates
+from titanflow.meta.error_policy import RULES
+from titanflow.storage import alarms, desired, meta_syncs, pauses, phone_numbers, templates
 from titanflow.storage.database import Database
 from titanflow.storage.webhook_batches import store
 
@@ -219,6 +220,51 @@ def test_a_restriction_ends_at_its_time_by_a_poll(db: Database) -> None:
     assert _number(db)["state"] == "blocked"
     _poll(db, "CONNECTED")
     assert _number(db)["state"] == "active"
+
+
+def test_a_refusal_of_the_account_ends_by_metas_word_too(db: Database) -> None:
+    a_number(db)
+    _quiet(db)
+    pauses.block(db, RULES[131031], a_number(db))
+    assert _number(db)["state"] == "blocked"
+    assert _due(db, "number") == ["1001"]
+    _poll(db, "CONNECTED")
+    assert _number(db)["state"] == "blocked"
+    _account(db, "DISABLED_UPDATE", ban_info={"waba_ban_state": "REINSTATE"})
+    _poll(db, "CONNECTED")
+    assert _number(db)["state"] == "active"
+
+
+def test_a_refusal_of_the_number_ends_when_its_status_comes_back(db: Database) -> None:
+    a_number(db)
+    pauses.block(db, RULES[133010], a_number(db))
+    _poll(db, "CONNECTED")
+    assert _number(db)["state"] == "blocked"  # the poll is not believed at once, else the two would take turns
+    _poll(db, "DISCONNECTED")
+    phone_numbers.sync(db, "1001", NumberFacts(status="CONNECTED"), block=None, returned=True)
+    assert _number(db)["state"] == "active"
+
+
+def test_a_refused_token_or_payment_waits_for_an_operator(db: Database) -> None:
+    a_number(db)
+    pauses.block(db, RULES[131042], a_number(db))
+    _account(db, "ACCOUNT_RECONNECTED")
+    _poll(db, "CONNECTED")
+    assert _number(db)["state"] == "blocked"
+
+
+def test_metas_blocks_raise_an_alarm_that_ends_with_them(db: Database) -> None:
+    a_number(db)
+    _poll(db, "BANNED")
+    _poll(db, "BANNED")
+    _account(db, "ACCOUNT_DELETED")
+    open_ones = {one["kind"]: one for one in alarms.page(db, state="open", before=10**9, limit=9)}
+    assert {kind: one["count"] for kind, one in open_ones.items()} == {"number_blocked": 1, "account_blocked": 1}
+    assert open_ones["number_blocked"]["sentence"] == "Meta has banned the number"
+    _account(db, "ACCOUNT_RECONNECTED")
+    _poll(db, "CONNECTED")
+    alarms.clear_gone(db)
+    assert alarms.page(db, state="open", before=10**9, limit=9) == []
 
 
 def test_a_late_event_does_not_undo_a_newer_one(db: Database) -> None:

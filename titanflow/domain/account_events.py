@@ -7,7 +7,7 @@ number's fields in the Graph API. What isn't known here changes nothing and stan
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from titanflow.domain import tiers
 from titanflow.domain.webhooks import AccountEvent
@@ -59,7 +59,8 @@ _BANS = {
     "DISABLE": "Meta has disabled the account",
     "SCHEDULE_FOR_DISABLE": "Meta is about to disable the account",
 }
-_FIX = "Look into WhatsApp Manager; when Meta lifts it, the number goes on by itself."
+# What every block of Meta's says after its sentence.
+FIX = "Look into WhatsApp Manager; when Meta lifts it, the number goes on by itself."
 
 # The number's `status`: a sentence if it may not send. CONNECTED, FLAGGED, WARNED and unknown words let it send.
 BLOCKING_STATUSES = {
@@ -71,6 +72,11 @@ BLOCKING_STATUSES = {
     "MIGRATED": "The number was moved to another account",
     "DELETED": "The number was deleted at Meta",
 }
+
+# Refusals that say what an event or a poll would: Meta itself ends what they tell of, so no operator must. A refused
+# token or payment is not among them: Meta's status stays as it was.
+_ACCOUNT_CODES = {368, 131031, *range(200, 300)}
+_NUMBER_CODES = {33, 131037, 131045, 133010}
 
 _NUMBER_EVENTS = {  # older payloads carry the status in the event's name
     "FLAGGED": ("FLAGGED", None),
@@ -104,10 +110,15 @@ def concerns_templates(event: AccountEvent) -> bool:
     return "template" in event.field
 
 
+def block_kind(code: int) -> Literal["account", "status"] | None:
+    """Return how the block that a refusal brings is ended by Meta's own word; None: only by an operator's."""
+    return "account" if code in _ACCOUNT_CODES else "status" if code in _NUMBER_CODES else None
+
+
 def status_block(status: str | None) -> str | None:
     """Return why a number with this status may not send; None if it may."""
     sentence = BLOCKING_STATUSES.get(_word(status))
-    return f"{sentence}. {_FIX}" if sentence else None
+    return f"{sentence}. {FIX}" if sentence else None
 
 
 def tier(value: Any) -> str | None:
@@ -126,20 +137,20 @@ def _account_update(value: Mapping[str, Any]) -> list[Effect]:
     if event in _BACK:
         return [ProbeAccount()]
     if event in _STOPS:
-        return [BlockAccount(f"{_STOPS[event]}. {_FIX}", None)]
+        return [BlockAccount(f"{_STOPS[event]}. {FIX}", None)]
     if event == "DISABLED_UPDATE":
         ban = value.get("ban_info")
         state = _word(ban.get("waba_ban_state")) if isinstance(ban, dict) else ""
         if state in _BACK:
             return [ProbeAccount()]
-        return [BlockAccount(f"{_BANS.get(state, _BANS['DISABLE'])}. {_FIX}", None)]
+        return [BlockAccount(f"{_BANS.get(state, _BANS['DISABLE'])}. {FIX}", None)]
     if event == "ACCOUNT_RESTRICTION":
         restrictions = value.get("restriction_info")
         for one in restrictions if isinstance(restrictions, list) else []:
             if isinstance(one, dict) and _word(one.get("restriction_type")) == "RESTRICTED_BIZ_INITIATED_MESSAGING":
                 until = _moment(one.get("expiration"))
                 when = f" until {until:%Y-%m-%d %H:%M} UTC" if until else ""
-                return [BlockAccount(f"Meta doesn't let the account send first{when}. {_FIX}", until)]
+                return [BlockAccount(f"Meta doesn't let the account send first{when}. {FIX}", until)]
     return []
 
 

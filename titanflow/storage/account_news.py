@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from titanflow.domain.account_events import (
+    FIX,
     AccountTier,
     BlockAccount,
     NumberNews,
@@ -17,7 +18,8 @@ from titanflow.domain.account_events import (
     effects,
 )
 from titanflow.domain.webhooks import AccountEvent, TemplateEvent
-from titanflow.storage import meta_syncs
+from titanflow.storage import alarms, meta_syncs
+from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Connection
 
 _STOPPED = {
@@ -62,7 +64,10 @@ _LET_POLL_DECIDE = f"""
 
 _NUMBER = """
     UPDATE phone_numbers
-    SET tier = coalesce(%(tier)s, tier), status = coalesce(%(status)s, status),
+    SET tier = coalesce(%(tier)s, tier),
+        -- Only a poll ends a status that keeps the number from sending: then it knows that the number has come back.
+        status = CASE WHEN status IN ('CONNECTED', 'FLAGGED', 'WARNED', 'UNKNOWN') THEN coalesce(%(status)s, status)
+                      ELSE status END,
         throughput = coalesce(%(throughput)s, throughput), updated_at = now()
     WHERE waba_id = %(waba_id)s AND regexp_replace(display_phone_number, '\\D', '', 'g') = %(digits)s
 """
@@ -99,7 +104,11 @@ def hear_of_accounts(transaction: Connection, events: Sequence[AccountEvent]) ->
             parameters: dict[str, Any] = {"waba_id": event.waba_id, "at": event.at}
             match effect:
                 case BlockAccount(reason, until):
-                    transaction.execute(_BLOCK_ACCOUNT, {**parameters, "reason": reason, "until": until})
+                    blocked = transaction.execute(_BLOCK_ACCOUNT, {**parameters, "reason": reason, "until": until})
+                    if blocked.rowcount:
+                        sentence = reason.removesuffix(f". {FIX}")
+                        alarm = Alarm("account_blocked", "account", event.waba_id, sentence, FIX)
+                        alarms.raise_alarm(transaction, alarm)
                 case ProbeAccount():
                     transaction.execute(_LET_POLL_DECIDE, parameters)
                 case NumberNews(digits, tier, status, throughput):

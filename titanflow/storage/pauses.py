@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
+from titanflow.domain.account_events import block_kind
 from titanflow.domain.outcomes import ErrorRule
 from titanflow.domain.slowdown import SLOWEST_SHARE
-from titanflow.storage import alarms
+from titanflow.storage import alarms, meta_syncs
 from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Connection, Database
 
@@ -174,30 +175,49 @@ def lift(connection: Connection, phone_number_id: str) -> None:
     connection.execute(_LIFT, [phone_number_id])
 
 
+_DISBELIEF_S = 600.0
+
 _BLOCK = """
     WITH met AS (
         SELECT id, waba_id FROM phone_numbers WHERE id = %(number_id)s
     ), hit AS MATERIALIZED (
         SELECT number.id FROM phone_numbers AS number JOIN met ON %(scope)s = 'app' OR number.id = met.id
             OR (%(scope)s = 'account' AND number.waba_id = met.waba_id)
-        WHERE number.state <> 'blocked'
+        WHERE CASE WHEN %(kind)s::text IS NULL THEN number.state <> 'blocked' ELSE number.meta_block IS NULL END
         ORDER BY number.id
         FOR UPDATE OF number
     )
     UPDATE phone_numbers AS number
-    SET state = 'blocked', state_reason = %(reason)s, paused_until = NULL, updated_at = now()
+    SET state = CASE WHEN %(kind)s::text IS NULL THEN 'blocked' ELSE state END,
+        state_reason = CASE WHEN %(kind)s::text IS NULL THEN %(reason)s ELSE state_reason END,
+        paused_until = CASE WHEN %(kind)s::text IS NOT NULL THEN paused_until END,
+        meta_block = CASE WHEN %(kind)s::text IS NULL THEN meta_block ELSE %(reason)s END,
+        meta_block_kind = CASE WHEN %(kind)s::text IS NULL THEN meta_block_kind ELSE %(kind)s END,
+        -- A poll may find the number connected all the same: believed after a while, else the two would take turns.
+        meta_block_until = CASE WHEN %(kind)s::text IS NULL THEN meta_block_until
+                                WHEN %(kind)s = 'status' THEN now() + make_interval(secs => %(disbelief_s)s) END,
+        updated_at = now()
     FROM hit WHERE number.id = hit.id
     RETURNING number.id, number.phone_number_id, number.waba_id
 """
 
 
 def block(db: Database, rule: ErrorRule, number_id: int) -> list[int]:
-    """Block what a rule asks for until an operator resumes it, and raise the alarm. Returns the numbers hit by it."""
+    """Block what a rule asks for, and raise the alarm. Returns the numbers hit by it.
+
+    Until an operator resumes it; or until Meta takes it back, where a poll or an event can tell.
+    """
+    parameters = {
+        "scope": rule.scope,
+        "number_id": number_id,
+        "reason": rule.reason,
+        "kind": block_kind(rule.code),
+        "disbelief_s": _DISBELIEF_S,
+    }
     with db.transaction() as transaction:
-        rows = transaction.execute(
-            _BLOCK, {"scope": rule.scope, "number_id": number_id, "reason": rule.reason}
-        ).fetchall()
+        rows = transaction.execute(_BLOCK, parameters).fetchall()
         if rows:
+            meta_syncs.want_numbers(transaction, sorted({row[2] for row in rows}))
             _, phone_number_id, waba_id = rows[0]
             target = {"number": phone_number_id, "account": waba_id}.get(rule.scope, "")
             alarms.raise_alarm(

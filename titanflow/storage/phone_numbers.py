@@ -4,8 +4,10 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from titanflow.domain.account_events import FIX
 from titanflow.domain.number_facts import NumberFacts
-from titanflow.storage import pauses
+from titanflow.storage import alarms, pauses
+from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all, fetch_one
 
@@ -98,32 +100,38 @@ _SYNC = """
         meta_block_kind = CASE WHEN stays THEN meta_block_kind WHEN %(block)s::text IS NOT NULL THEN 'status' END,
         meta_block_until = CASE WHEN stays THEN meta_block_until END,
         updated_at = now()
-    FROM (SELECT id AS row_id, coalesce(meta_block_kind = 'account'
-                 AND (meta_block_until IS NULL OR meta_block_until > now()), false) AS stays
+    FROM (SELECT id AS row_id, meta_block IS NULL AS was_free, coalesce(CASE meta_block_kind
+                     WHEN 'account' THEN meta_block_until IS NULL OR meta_block_until > now()
+                     WHEN 'status' THEN meta_block_until > now() AND NOT %(returned)s END, false) AS stays
           FROM phone_numbers WHERE phone_number_id = %(id)s FOR UPDATE) AS block
     WHERE known.id = block.row_id
-    RETURNING shown_state
+    RETURNING shown_state, was_free AND meta_block IS NOT NULL AS newly_blocked
 """
 
 
-def sync(db: Database, phone_number_id: str, facts: NumberFacts, *, block: str | None) -> str | None:
+def sync(
+    db: Database, phone_number_id: str, facts: NumberFacts, *, block: str | None, returned: bool = False
+) -> str | None:
     """Keep what Meta says of a number. block: why its status doesn't let it send. Returns its state, None if unknown.
 
-    An account's block stays until Meta has taken it back or its time is over; then the status decides.
+    An account's block stays until Meta has taken it back or its time is over; then the status decides. returned: the
+    status let it not send before, and does now: that ends what its refusals have told.
     """
-    row = fetch_one(
-        db,
-        _SYNC,
-        {
-            "id": phone_number_id,
-            "display": facts.display_phone_number,
-            "quality": facts.quality,
-            "tier": facts.tier,
-            "status": facts.status,
-            "throughput": facts.throughput,
-            "block": block,
-        },
-    )
+    parameters = {
+        "returned": returned,
+        "id": phone_number_id,
+        "display": facts.display_phone_number,
+        "quality": facts.quality,
+        "tier": facts.tier,
+        "status": facts.status,
+        "throughput": facts.throughput,
+        "block": block,
+    }
+    with db.transaction() as transaction, transaction.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_SYNC, parameters).fetchone()
+        if row and row["newly_blocked"] and block:
+            sentence = block.removesuffix(f". {FIX}")
+            alarms.raise_alarm(transaction, Alarm("number_blocked", "number", phone_number_id, sentence, FIX))
     return str(row["shown_state"]) if row else None
 
 
@@ -131,7 +139,7 @@ def access(db: Database, phone_number_id: str) -> dict[str, Any] | None:
     """Return a number's account and encrypted token, and if its portfolio is known."""
     return fetch_one(
         db,
-        "SELECT waba_id, access_token, portfolio_id, shown_state AS state FROM phone_numbers"
+        "SELECT waba_id, access_token, portfolio_id, shown_state AS state, status FROM phone_numbers"
         " WHERE phone_number_id = %(id)s",
         {"id": phone_number_id},
     )

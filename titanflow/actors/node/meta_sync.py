@@ -78,7 +78,8 @@ class MetaQuestions:
         finally:
             meta.close()
         block = account_events.status_block(facts.status)
-        state = phone_numbers.sync(self._db, phone_number_id, facts, block=block)
+        returned = block is None and account_events.status_block(known["status"]) is not None
+        state = phone_numbers.sync(self._db, phone_number_id, facts, block=block, returned=returned)
         if facts.tier is not None:
             portfolios.set_tier(self._db, portfolio_id or known["waba_id"], facts.tier)
         nudge()
