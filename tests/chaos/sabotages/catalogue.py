@@ -204,11 +204,7 @@ _ALL = [
     Sabotage(
         "a late status lowers",
         "no acknowledged webhook is lost",
-        (
-            Change(
-                "storage/statuses.py", "greatest(message.state, news.status) AS new_state", "news.status AS new_state"
-            ),
-        ),
+        (Change("storage/statuses.py", "greatest(message.state, news.status)", "news.status"),),
         _plan(profile="chaos-webhooks", contacts=300),
     ),
     Sabotage(
