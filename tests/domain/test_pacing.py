@@ -14,7 +14,7 @@ from titanflow.domain.pacing import DAY_S, Budget, Departures, Lane, Plan
 _START = 1_800_000_000.0
 
 
-def _plan(*mps: float, limit: int | None = None, used: tuple[tuple[float, int], ...] = ()) -> Plan:
+def _plan(*mps: float, limit: int | None = None, used: tuple[tuple[float, str], ...] = ()) -> Plan:
     lanes = tuple(Lane(str(n), one, "P") for n, one in enumerate(mps))
     return Plan(_START, lanes, {"P": Budget(limit, used)} if limit else {})
 
@@ -32,7 +32,7 @@ def _nine_to_five(at: float) -> tuple[float, float]:
 
 _plans = st.builds(
     lambda mps, limit, used, own, window: replace(
-        _plan(*mps, limit=limit, used=((_START - 3600, used),) if limit else ()),
+        _plan(*mps, limit=limit, used=((_START - 3600, "somebody"),) * used if limit else ()),
         max_mps=own,
         opening=_nine_to_five if window else None,
     ),
@@ -77,7 +77,7 @@ def test_departures_keep_every_limit(plan: Plan, messages: int) -> None:
     if plan.opening:
         assert all(9 * 3600 <= at % 86_400 < 17 * 3600 for at in times)
     for budget in plan.budgets.values():
-        reached = sorted([at for at, count in budget.used for _ in range(count)] + times)
+        reached = sorted([*(at for at, _ in budget.used), *times])
         for n, at in enumerate(reached[budget.limit :]):
             assert at >= reached[n] + 86_400 or at < _START
 
@@ -108,7 +108,7 @@ def test_a_small_tier_makes_days_of_it_and_says_so() -> None:
     plan = _plan(80, limit=2000)
     finish = pacing.finishes_at(plan, 12_400)
 
-    found = limits(Situation(plan), 12_400, finish)
+    found = limits(Situation(plan, messages=12_400), finish)
 
     tier = next(one for one in found if one.kind == "tier")
     assert tier.sentence == "The tier lets 2,000 people a day through: the list of 12,400 takes 7 days."
@@ -121,7 +121,7 @@ def test_a_number_that_sends_nothing_is_named_with_what_it_costs() -> None:
     plan = _plan(100)
     finish = pacing.finishes_at(plan, 60_000)
 
-    found = limits(Situation(plan, idle=((Lane("b", 100, "P"), "The token is expired."),)), 60_000, finish)
+    found = limits(Situation(plan, idle=((Lane("b", 100, "P"), "The token is expired."),), messages=60_000), finish)
 
     idle = next(one for one in found if one.kind == "idle_number")
     assert idle.sentence == "2 numbers, but 1 sends nothing (b: The token is expired)."
@@ -130,16 +130,16 @@ def test_a_number_that_sends_nothing_is_named_with_what_it_costs() -> None:
 
 def test_nobody_can_send_is_said_and_has_no_duration() -> None:
     plan = _plan()
-    situation = Situation(plan, idle=((Lane("a", 100, "P"), "blocked by Meta"),))
+    situation = Situation(plan, idle=((Lane("a", 100, "P"), "blocked by Meta"),), messages=10)
 
-    assert range_s(situation, 10, plan.starts_at) is None
-    assert "a: blocked by Meta" in limits(situation, 10, plan.starts_at)[0].sentence
+    assert range_s(situation, plan.starts_at) is None
+    assert "a: blocked by Meta" in limits(situation, plan.starts_at)[0].sentence
 
 
 @settings(max_examples=50)
 @given(_plans, st.integers(1, 300))
 def test_the_range_is_a_range(plan: Plan, messages: int) -> None:
-    span = range_s(Situation(plan), messages, pacing.finishes_at(plan, messages))
+    span = range_s(Situation(plan, messages=messages), pacing.finishes_at(plan, messages))
 
     assert span is not None
     assert 0 <= span[0] < span[1]

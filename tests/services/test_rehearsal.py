@@ -376,3 +376,35 @@ def test_a_killed_judge_fails_the_rehearsal_with_the_reason(db: Database, databa
         "failed",
         "The sandbox's judge ended with code -9. Ask for another rehearsal.",
     )
+
+
+def test_who_fails_gives_the_place_in_the_tier_back(db: Database, database_url: str, tmp_path: Path) -> None:
+    """239 of 300 can be reached: a tier of 250 is enough for all of them at once."""
+    campaign = a_campaign(db, contacts=300, state="ready", variables=_COLUMN)
+    portfolios.set_tier(db, "9001", "TIER_250")
+    _set(db, "UPDATE contacts SET variables = '{}' WHERE id = ANY(%s)", campaign.contact_ids[::10])
+    long_text = orjson.dumps({"first_name": "x" * 1025}).decode()
+    _set(db, "UPDATE contacts SET variables = %s WHERE id = ANY(%s)", long_text, campaign.contact_ids[5:250:8])
+
+    result = _rehearse(db, database_url, tmp_path, campaign)["result"]
+
+    assert [(one["code"], one["count"]) for one in result["failures"]] == [(132005, 31), (-1, 30)]
+    assert result["duration"]["seconds"][1] < 60
+    assert [one for one in result["limits"] if one["kind"] == "tier"] == []
+
+
+def test_who_counts_already_needs_no_place_in_the_tier(db: Database, database_url: str, tmp_path: Path) -> None:
+    campaign = a_campaign(db, contacts=300, state="ready")
+    portfolios.set_tier(db, "9001", "TIER_250")
+    _set(
+        db,
+        "INSERT INTO portfolio_people (portfolio_id, phone, counted_at)"
+        " SELECT '9001', phone, now() - interval '1 hour' FROM unnest(%s::text[]) AS phone",
+        campaign.phones[50:300],
+    )
+
+    result = _rehearse(db, database_url, tmp_path, campaign)["result"]
+
+    # The 250 who count pass, and count for a day from then on; the other 50 wait for that day's end.
+    assert result["duration"]["seconds"] == pytest.approx([24 * 3600, 24 * 3600], rel=0.01)
+    assert result["failures"] == []

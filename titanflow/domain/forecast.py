@@ -33,6 +33,7 @@ class Situation:
     """What the forecast rests on. idle: numbers that won't send, each with the reason. concurrency: requests in flight.
 
     shared: number -> the other campaigns that run on it. wanted: number -> its max_mps; Meta may let it send less.
+    messages, failed: how many would leave, how many of them are refused. known: people who count in a tier already.
     """
 
     plan: Plan
@@ -41,6 +42,15 @@ class Situation:
     wanted: Mapping[str, float] = field(default_factory=dict)
     concurrency: int = 200
     zone: tzinfo = UTC
+    messages: int = 0
+    failed: int = 0
+    known: Sequence[str] = ()
+
+    def finishes_at(self, plan: Plan) -> float:
+        """Return when the last message would leave by a plan. Who fails gives the place in the tier back."""
+        share = self.messages / max(1, self.messages - self.failed)
+        budgets = {name: replace(one, limit=round(one.limit * share)) for name, one in plan.budgets.items()}
+        return pacing.finishes_at(replace(plan, budgets=budgets), self.messages, self.known)
 
 
 class Days:
@@ -72,7 +82,7 @@ class Days:
         return len(self._counts)
 
 
-def range_s(situation: Situation, messages: int, finishes_at: float) -> tuple[float, float] | None:
+def range_s(situation: Situation, finishes_at: float) -> tuple[float, float] | None:
     """Return [low, high] seconds from the start to the last departure; None if nothing can be sent.
 
     finishes_at: the end of the plan as it stands, which is the low end.
@@ -80,11 +90,11 @@ def range_s(situation: Situation, messages: int, finishes_at: float) -> tuple[fl
     plan = situation.plan
     if not plan.lanes:
         return None
-    if messages == 0:
+    if situation.messages == 0:
         return 0.0, 0.0
     low_s = finishes_at - plan.starts_at
     slow = _shared(situation).slower(_SLOW_SHARE, situation.concurrency / _SLOW_ANSWER_S)
-    high_s = pacing.finishes_at(slow, messages) - plan.starts_at + _OVERHEAD_S
+    high_s = situation.finishes_at(slow) - plan.starts_at + _OVERHEAD_S
     return low_s, max(high_s, low_s + _OVERHEAD_S)
 
 
@@ -104,29 +114,29 @@ def rests_on(situation: Situation) -> list[str]:
     return said
 
 
-def limits(situation: Situation, messages: int, finishes_at: float) -> list[Limit]:
+def limits(situation: Situation, finishes_at: float) -> list[Limit]:
     """Return what makes the campaign slower, each with what it costs."""
-    plan = situation.plan
+    plan, messages = situation.plan, situation.messages
     if messages == 0:
         return []
     if not plan.lanes:
         reasons = "; ".join(f"{lane.number}: {reason}" for lane, reason in situation.idle) or "it has none"
         return [Limit("no_number", f"None of the campaign's numbers can send now ({reasons}).", None, messages)]
-    found = [_rate(plan, messages), *_tiers(situation, messages, finishes_at)]
+    found = [_rate(situation), *_tiers(situation, finishes_at)]
     if plan.max_mps and plan.max_mps < sum(lane.mps for lane in plan.lanes):
-        free = pacing.finishes_at(replace(plan, max_mps=None), messages)
+        free = situation.finishes_at(replace(plan, max_mps=None))
         sentence = (
             f"The campaign's own limit is {plan.max_mps:,.0f} a second; its numbers could send"
             f" {sum(lane.mps for lane in plan.lanes):,.0f}. It adds {spoken(finishes_at - free)}."
         )
         found.append(Limit("max_mps", sentence, finishes_at - free))
     if plan.opening is not None:
-        free = pacing.finishes_at(pacing.without_window(plan), messages)
+        free = situation.finishes_at(pacing.without_window(plan))
         sentence = f"The send window adds {spoken(finishes_at - free)}, in which nothing may leave."
         found.append(Limit("send_window", sentence, finishes_at - free))
-    found += _throughput(situation, messages, finishes_at) + _idle(situation, messages, finishes_at)
+    found += _throughput(situation, finishes_at) + _idle(situation, finishes_at)
     if situation.shared:
-        slower = pacing.finishes_at(_shared(situation), messages)
+        slower = situation.finishes_at(_shared(situation))
         others = "; ".join(
             f"{number} with " + ", ".join(f"'{name}'" for name in names) for number, names in situation.shared.items()
         )
@@ -157,45 +167,46 @@ def spoken(seconds: float) -> str:
     return f"{days} days {hours} h" if hours else f"{days} days"
 
 
-def _rate(plan: Plan, messages: int) -> Limit:
+def _rate(situation: Situation) -> Limit:
+    plan, messages = situation.plan, situation.messages
     bare = replace(plan, budgets={}, opening=None, lanes=tuple(replace(lane, joins_at=0.0) for lane in plan.lanes))
-    seconds = pacing.finishes_at(bare, messages) - plan.starts_at
+    seconds = situation.finishes_at(bare) - plan.starts_at
     one = len(plan.lanes) == 1
     numbers = "one number" if one else f"{len(plan.lanes)} numbers"
     sentence = f"At {plan.mps:,.0f} a second over {numbers}, {messages:,} messages take {spoken(seconds)}."
     return Limit("rate", sentence, seconds)
 
 
-def _tiers(situation: Situation, messages: int, finishes_at: float) -> list[Limit]:
-    plan = situation.plan
+def _tiers(situation: Situation, finishes_at: float) -> list[Limit]:
+    plan, messages = situation.plan, situation.messages
     found = []
     for name, budget in plan.budgets.items():
         free = replace(plan, budgets={other: one for other, one in plan.budgets.items() if other != name})
-        cost_s = finishes_at - pacing.finishes_at(free, messages)
+        cost_s = finishes_at - situation.finishes_at(free)
         days = int((finishes_at - plan.starts_at) // _DAY_S) + 1
         took = f"{days} days" if days > 1 else spoken(finishes_at - plan.starts_at)
         sentence = f"The tier lets {budget.limit:,} people a day through: the list of {messages:,} takes {took}"
-        used = min(budget.limit, sum(count for _, count in budget.used))
-        if used and budget.used:
-            frees_at = datetime.fromtimestamp(min(at for at, _ in budget.used) + pacing.DAY_S, situation.zone)
+        used = min(budget.limit, len(budget.used))
+        if used:
+            frees_at = datetime.fromtimestamp(budget.used[0][0] + pacing.DAY_S, situation.zone)
             sentence += f" ({used:,} of them are used up now; the first come free at {frees_at:%H:%M %Z})"
         found.append(Limit("tier", sentence + ".", cost_s, messages))
     return found
 
 
-def _throughput(situation: Situation, messages: int, finishes_at: float) -> list[Limit]:
+def _throughput(situation: Situation, finishes_at: float) -> list[Limit]:
     plan = situation.plan
     wanted = [replace(lane, mps=situation.wanted.get(lane.number, lane.mps)) for lane in plan.lanes]
     less = [(lane, one) for lane, one in zip(plan.lanes, wanted, strict=True) if lane.mps < one.mps]
     if not less:
         return []
-    cost_s = finishes_at - pacing.finishes_at(pacing.with_lanes(plan, wanted), messages)
+    cost_s = finishes_at - situation.finishes_at(pacing.with_lanes(plan, wanted))
     numbers = ", ".join(f"{lane.number} ({lane.mps:,.0f} instead of {one.mps:,.0f})" for lane, one in less)
     sentence = f"Meta lets these numbers send less than their max_mps: {numbers} a second."
     return [Limit("throughput", sentence, max(cost_s, _NOTICEABLE_S))]
 
 
-def _idle(situation: Situation, messages: int, finishes_at: float) -> list[Limit]:
+def _idle(situation: Situation, finishes_at: float) -> list[Limit]:
     plan = situation.plan
     found = []
     if situation.idle:
@@ -203,12 +214,12 @@ def _idle(situation: Situation, messages: int, finishes_at: float) -> list[Limit
         reasons = "; ".join(f"{lane.number}: {reason.rstrip('.')}" for lane, reason in situation.idle)
         count = len(situation.idle)
         sentence = f"{len(lanes)} numbers, but {count} {'sends' if count == 1 else 'send'} nothing ({reasons})."
-        cost_s = finishes_at - pacing.finishes_at(pacing.with_lanes(plan, lanes), messages)
+        cost_s = finishes_at - situation.finishes_at(pacing.with_lanes(plan, lanes))
         found.append(Limit("idle_number", sentence, max(cost_s, _NOTICEABLE_S)))
     paused = [lane for lane in plan.lanes if lane.joins_at > plan.starts_at]
     if paused:
         joined = [replace(lane, joins_at=0.0) for lane in plan.lanes]
-        cost_s = finishes_at - pacing.finishes_at(pacing.with_lanes(plan, joined), messages)
+        cost_s = finishes_at - situation.finishes_at(pacing.with_lanes(plan, joined))
         until = ", ".join(
             f"{lane.number} until {datetime.fromtimestamp(lane.joins_at, situation.zone):%Y-%m-%d %H:%M %Z}"
             for lane in paused

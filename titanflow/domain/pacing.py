@@ -9,6 +9,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 
 from titanflow.domain import gcra
 
@@ -31,10 +32,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a portfolio lets through: so many people in any 24 hours. used: (when, how many) of the last 24 hours."""
+    """What a portfolio lets through: so many people in any 24 hours. used: since when who counts, in order."""
 
     limit: int
-    used: tuple[tuple[float, int], ...] = ()
+    used: tuple[tuple[float, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,23 @@ class _Used:
 
     def __init__(self, budget: Budget) -> None:
         self._limit = max(1, budget.limit)
-        self._frees: deque[float] = deque()
-        for at, count in sorted(budget.used):
-            self._frees.extend([at + DAY_S] * count)
+        self._frees = deque(at + DAY_S for at, _ in budget.used)
+        self._people = {person: at + DAY_S for at, person in budget.used}
 
     def next_at(self, at: float) -> float:
         """The first moment from `at` on when there is room for one more."""
         over = len(self._frees) - self._limit
         return at if over < 0 else max(at, self._frees[over])
+
+    def counts(self, person: str, at: float) -> bool:
+        """True if a person counts already, and passes without a place."""
+        return self._people.get(person, 0.0) > at
+
+    def prolong(self, at: float) -> None:
+        """A person who counts is reached again. The oldest count makes room, whosever it is: never too early."""
+        if self._frees:
+            self._frees.popleft()
+        self._frees.append(at + DAY_S)
 
     def use(self, at: float) -> None:
         while self._frees and self._frees[0] <= at:
@@ -101,18 +111,21 @@ class Departures:
         self._used = {name: _Used(budget) for name, budget in plan.budgets.items()}
         self._one_portfolio = len({lane.portfolio for lane in plan.lanes}) == 1
 
-    def next(self) -> tuple[Lane, float]:
-        """Return who sends next, and when. The plan must have a lane."""
+    def next(self, person: str = "") -> tuple[Lane, float]:
+        """Return which number sends to a person next, and when. The plan must have a lane."""
         while True:
             at, n = self._queue[0]
             lane = self._lanes[n]
             wanted = max(at, self._own_next)
             used = self._used.get(lane.portfolio)
-            departs = self._allowed(wanted, used)
+            counted = used is not None and used.counts(person, self._allowed(wanted, None))
+            departs = self._allowed(wanted, None if counted else used)
             if departs > wanted and not self._one_portfolio:
                 heapq.heapreplace(self._queue, (departs, n))  # its portfolio may be used up: the others go on
                 continue
-            if used is not None:
+            if used is not None and counted:
+                used.prolong(departs)
+            elif used is not None:
                 used.use(departs)
             self._own_next = departs + self._own_interval
             heapq.heapreplace(self._queue, (departs + self._intervals[n], n))
@@ -137,14 +150,17 @@ class Departures:
             at = later
 
 
-def finishes_at(plan: Plan, messages: int) -> float:
-    """Return when the last of so many messages leaves; when the plan starts if there is none."""
+def finishes_at(plan: Plan, messages: int, known: Sequence[str] = ()) -> float:
+    """Return when the last of so many messages leaves; when the plan starts if there is none.
+
+    known: of the people, those who count in a budget already; they go first.
+    """
     if messages == 0 or not plan.lanes:
         return plan.starts_at
     departures = Departures(plan)
     at = plan.starts_at
-    for _ in range(messages):
-        _, at = departures.next()
+    for person in chain(known, repeat("", messages - len(known))):
+        _, at = departures.next(person)
     return at
 
 

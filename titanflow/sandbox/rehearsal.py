@@ -4,12 +4,11 @@ A filter without network and without a clock of its own: each message comes with
 and is held against this Meta's own validation and limits at that moment. docs/sandbox.md describes the lines.
 
 First line: the stage, {"numbers": [{"id", "waba_id", "mps", "portfolio"}], "templates": {waba_id: [as the Graph API
-lists them]}, "portfolios": {name: {"limit": people in 24 hours, "used": [[at, count]]}}}. Then messages,
+lists them]}, "portfolios": {name: {"limit": people in 24 hours, "used": [[at, phone]]}}}. Then messages,
 {"number", "at", "message"}, `at` in seconds; an empty line asks for the verdict on those since the last one:
 {"accepted": count, "refused": [{"code", "details", "lines": [of the messages since the last verdict, from 0]}]}.
 """
 
-import itertools
 import sys
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -97,13 +96,11 @@ def serve(lines: BinaryIO, verdicts: BinaryIO) -> None:
         line += 1
 
 
-def _portfolio(name: str, limit: int, used: list[tuple[float, int]]) -> Portfolio:
-    """A portfolio that has reached people before; who they are plays no part."""
+def _portfolio(name: str, limit: int, used: list[tuple[float, str]]) -> Portfolio:
+    """A portfolio that has reached people before."""
     made = Portfolio(name, tier_limit=limit, counting=True)
-    strangers = itertools.count()
-    for at, count in sorted(used):
-        for _ in range(count):
-            made.count(f"before:{next(strangers)}", at)
+    for at, phone in used:
+        made.count(wa_id(phone), at)
     return made
 
 

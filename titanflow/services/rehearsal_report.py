@@ -1,13 +1,13 @@
 """What a rehearsal found, counted while it ran, and made into the result that people read."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from titanflow.domain import forecast, rates
-from titanflow.domain.forecast import Days, Limit
+from titanflow.domain.forecast import Days, Limit, Situation
 from titanflow.domain.outcomes import ErrorRule
 from titanflow.domain.rates import BadRates, RateTable
 from titanflow.domain.rendering import MissingValue
@@ -106,11 +106,15 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the run has counted. already: contacts whose message has left before. countries: of messages taken."""
+    """What the run has counted. already: contacts whose message has left before. countries: of messages taken.
+
+    known: the people among them who count in a tier already.
+    """
 
     checked: int
     messages: int
     already: int
+    known: list[str]
     suppressed: Counter[str]
     countries: Counter[str]
     failures: Failures
@@ -142,7 +146,7 @@ def read_rates(data_dir: Path) -> Rates:
 
 def result(stage: Stage, facts: Facts, seen: Seen, found_rates: Rates) -> dict[str, Any]:
     """Make the result of what was seen. docs/api.md describes it."""
-    situation = stage.situation
+    situation = replace(stage.situation, messages=seen.messages, failed=seen.failures.total, known=seen.known)
     us = seen.countries["US"] if stage.category == "MARKETING" else 0
     excluded = Counter(facts.excluded) + seen.suppressed
     failures = seen.failures.listed()
@@ -154,7 +158,7 @@ def result(stage: Stage, facts: Facts, seen: Seen, found_rates: Rates) -> dict[s
     found = [
         *stage.limits,
         *_limits_of_people(seen, us),
-        *forecast.limits(situation, seen.messages, seen.finishes_at),
+        *forecast.limits(situation, seen.finishes_at),
     ]
     return {
         "rehearsed_at": facts.now,
@@ -169,7 +173,7 @@ def result(stage: Stage, facts: Facts, seen: Seen, found_rates: Rates) -> dict[s
         "excluded_at_the_claim": dict(seen.suppressed),
         "rejected_lines": facts.rejected,
         "failures": failures,
-        "duration": _duration(stage, seen),
+        "duration": _duration(situation, seen),
         "costs": _costs(stage.category, seen, us, found_rates),
         "limits": [_as_json(one) for one in forecast.in_order(found)],
     }
@@ -194,9 +198,8 @@ def _limits_of_people(seen: Seen, us: int) -> list[Limit]:
     return found
 
 
-def _duration(stage: Stage, seen: Seen) -> dict[str, Any]:
-    situation = stage.situation
-    span = forecast.range_s(situation, seen.messages, seen.finishes_at)
+def _duration(situation: Situation, seen: Seen) -> dict[str, Any]:
+    span = forecast.range_s(situation, seen.finishes_at)
     starts_at = situation.plan.starts_at
     days = seen.days if situation.plan.lanes else Days(situation.zone)
     return {

@@ -95,7 +95,7 @@ def _budgets(facts: Facts) -> dict[str, Budget]:
         name = number.portfolio_id
         limit = number.tier_limit if number.portfolio_known else _limit_of(number.tier)
         if limit is not None and (name not in budgets or limit > budgets[name].limit):
-            used = tuple((one.at.timestamp(), one.count) for one in facts.used if one.portfolio_id == name)
+            used = tuple((one.at.timestamp(), one.phone) for one in facts.used if one.portfolio_id == name)
             budgets[name] = Budget(limit, used)
     return budgets
 

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ from titanflow.storage import rehearsals
 from titanflow.storage.rehearsals import Candidate, Session
 
 _BATCH = 1_000
+_SMALLEST_BATCH = 25
 _TELL_EVERY_S = 1.0
 _NICE = 10
 
@@ -56,13 +58,17 @@ class _Run:
         self._countries: Counter[str] = Counter()
         self._failures = Failures()
         self._checked = self._messages = self._already = 0
+        self._counted = {phone for budget in plan.budgets.values() for _, phone in budget.used}
+        self._known: list[str] = []
+        # Places that refused people give back come with the verdict: the smaller the tier, the sooner it must come.
+        self._batch = min([_BATCH, *(max(_SMALLEST_BATCH, one.limit // 20) for one in plan.budgets.values())])
         self._told = time.monotonic()
         self._parent = os.getppid()
 
     def run(self) -> Seen:
         """Go through all contacts. One batch is judged while the next one is made."""
         waiting: _Batch | None = None
-        for candidates in self._session.candidates(batch=_BATCH):
+        for candidates in self._candidates():
             batch = self._make(candidates)
             self._judge.send(batch.messages)
             if waiting is not None:
@@ -76,12 +82,22 @@ class _Run:
             checked=self._checked,
             messages=self._messages,
             already=self._already,
+            known=self._known,
             suppressed=self._suppressed,
             countries=self._countries,
             failures=self._failures,
             days=self._days,
             finishes_at=self._finishes_at,
         )
+
+    def _candidates(self) -> Iterator[list[Candidate]]:
+        """All of them; people who count in a tier already go first, as they pass those who wait for a place."""
+        if not self._counted:
+            yield from self._session.candidates(batch=self._batch)
+            return
+        for counted in (True, False):
+            for candidates in self._session.candidates(batch=self._batch):
+                yield [one for one in candidates if (one.phone in self._counted) == counted]
 
     def _make(self, candidates: list[Candidate]) -> _Batch:
         """Render a batch, each message with the moment at which it would leave."""
@@ -94,13 +110,16 @@ class _Run:
                 self._suppressed[one.suppressed] += 1
                 continue
             batch.contacts.append(one)
+            if one.phone in self._counted:
+                self._known.append(one.phone)
             rendered = self._stage.template.render(orjson.loads(one.variables))
-            lane, at = self._departures.next()
+            lane, at = self._departures.next(one.phone)
             self._finishes_at = at
             self._days.add(at)
             batch.lanes.append(lane)
             if isinstance(rendered, MissingValue):  # it is claimed and gets its moment, but nothing leaves
                 batch.fates.append(rendered)
+                self._give_back(one, lane)
                 continue
             batch.fates.append(len(batch.messages))
             batch.messages.append(_line(lane.number, at, one, rendered))
@@ -119,6 +138,11 @@ class _Run:
                 self._failures.accepted(lane.number)
                 self._countries[phones.country(contact.phone) or "?"] += 1
                 continue
+            if not isinstance(fate, MissingValue):
+                self._give_back(contact, lane)
+
+    def _give_back(self, contact: Candidate, lane: Lane) -> None:
+        if contact.phone not in self._counted:
             self._departures.give_back(lane.portfolio, 1)
 
     def _tell(self) -> None:

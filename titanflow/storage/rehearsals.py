@@ -166,11 +166,11 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """So many people count for a portfolio since one minute of the last day; at: the last of them."""
+    """A person who counts for a portfolio with a limit, and since when."""
 
     portfolio_id: str
+    phone: str
     at: datetime
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +220,13 @@ _NUMBERS = """
 """
 
 _USED = """
-    SELECT portfolio_id, max(counted_at) AS at, count(*) AS count FROM portfolio_people
-    WHERE portfolio_id IN (SELECT coalesce(number.portfolio_id, number.waba_id) FROM campaign_numbers AS link
+    SELECT person.portfolio_id, person.phone, person.counted_at AS at
+    FROM portfolios AS portfolio JOIN portfolio_people AS person ON person.portfolio_id = portfolio.id
+    WHERE portfolio.tier_limit IS NOT NULL AND person.counted_at > now() - interval '24 hours 1 minute'
+      AND portfolio.id IN (SELECT coalesce(number.portfolio_id, number.waba_id) FROM campaign_numbers AS link
                            JOIN phone_numbers AS number ON number.id = link.number_id
                            WHERE link.campaign_id = %(campaign_id)s)
-    GROUP BY portfolio_id, date_trunc('minute', counted_at) ORDER BY at
+    ORDER BY person.counted_at
 """
 
 _EXCLUDED = """
