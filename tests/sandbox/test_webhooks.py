@@ -10,6 +10,7 @@ from tests.sandbox.fake_meta import FakeMeta, running_sandbox
 @pytest.fixture(autouse=True)
 def _as_it_was(sandbox: FakeMeta) -> None:
     sandbox.control("DELETE", "rules")
+    sandbox.control("POST", "profile", {"profile": "every-status"})
     sandbox.control(
         "POST", "webhooks", {"paused": False, "batch": 200, "version": "v24", "user_ids": False, "hidden": 0}
     )

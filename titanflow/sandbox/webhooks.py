@@ -73,6 +73,8 @@ class Webhooks:
         self._ledger, self._clock = ledger, clock
         self._secret = app_secret.encode()
         self._random = random.Random(seed)  # noqa: S311  (a simulation, no secret)
+        # Deliveries draw from another one: when they come depends on time, and fates must not.
+        self._noises = random.Random(seed)  # noqa: S311
         self._due: list[Due] = []
         self._order = itertools.count()
         self._in_flight = self._collected = self._delivering = 0
@@ -173,12 +175,12 @@ class Webhooks:
             self._collected = 0
             return None
         noise = self._noise()
-        shuffled = self._random if self.profile.shuffled else None
+        shuffled = self._noises if self.profile.shuffled else None
         self._collected = 0
         return maker.body(shuffled, noise)
 
     def _noise(self) -> list[Any]:
-        if self._random.random() >= self.profile.noise:
+        if self._noises.random() >= self.profile.noise:
             return []
         self.counts["noise"] += 1
         number = {"phone_number_id": "1", "display_phone_number": "1"}
@@ -191,7 +193,7 @@ class Webhooks:
         ]
 
     async def _deliver(self, body: Body) -> None:
-        if self._random.random() < self.profile.noise / 4:
+        if self._noises.random() < self.profile.noise / 4:
             await self._forge()
         wait_s = _FIRST_RETRY_S
         headers = {"Content-Type": "application/json", "X-Hub-Signature-256": self.signature(body.content)}
