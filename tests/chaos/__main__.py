@@ -40,6 +40,14 @@ class Run:
             if options.only == "full_disk":
                 return 0
         began = time.monotonic()
+        try:
+            self._play_all(began, without)
+        finally:  # also when somebody has had enough
+            self._sum_up(time.monotonic() - began)
+        return 0 if self.verdicts and all(verdict.kept for verdict in self.verdicts) else 1
+
+    def _play_all(self, began: float, without: frozenset[str]) -> None:
+        options = self.options
         with ExitStack() as stack:
             where: dict[str, Any] = {}
             if options.sabotage:
@@ -62,8 +70,6 @@ class Run:
                         break
                     worlds.close()  # who knows what is left in there
                     world = None
-        self._sum_up(time.monotonic() - began)
-        return 0 if self.verdicts and all(verdict.kept for verdict in self.verdicts) else 1
 
     def _play(self, world: World, plan: Plan) -> Verdict:
         log_from = _size(world.stage.data_dir / "server.log")
