@@ -127,6 +127,17 @@ def test_known_faults_give_the_known_forecast(db: Database, database_url: str, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_header_whose_file_is_uploaded_when_it_is_needed(db: Database, database_url: str, tmp_path: Path) -> None:
+    campaign = a_campaign(db, contacts=3, state="ready", variables=_COLUMN)
+    header = [{"type": "HEADER", "format": "IMAGE"}, {"type": "BODY", "text": "Hello {{1}}, your code is {{2}}."}]
+    _set(db, "UPDATE templates SET components = %s", orjson.dumps(header).decode())
+    _set(db, "UPDATE campaigns SET media = '{\"media_id\": 7}'")
+
+    rehearsal = _rehearse(db, database_url, tmp_path, campaign)
+
+    assert (rehearsal["result"]["audience"]["to_send"], rehearsal["result"]["failures"]) == (3, [])
+
+
 def test_what_has_been_sent_is_not_sent_again(db: Database, database_url: str, tmp_path: Path) -> None:
     campaign = a_campaign(db, contacts=5)
     sender = a_sender(db, campaign.number_id)

@@ -267,6 +267,15 @@ def test_metas_blocks_raise_an_alarm_that_ends_with_them(db: Database) -> None:
     assert alarms.page(db, state="open", before=10**9, limit=9) == []
 
 
+def test_a_red_number_raises_an_alarm_until_it_is_better(db: Database) -> None:
+    a_number(db)
+    for quality in ("RED", "RED", "YELLOW"):
+        phone_numbers.sync(db, "1001", NumberFacts(quality=quality), block=None)
+        alarms.clear_gone(db)
+        found = [one["kind"] for one in alarms.page(db, state="open", before=10**9, limit=9)]
+        assert found == ([] if quality == "YELLOW" else ["number_quality"])
+
+
 def test_a_late_event_does_not_undo_a_newer_one(db: Database) -> None:
     a_number(db)
     _account(db, "ACCOUNT_RECONNECTED", time=1_750_000_100)

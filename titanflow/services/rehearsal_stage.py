@@ -66,9 +66,14 @@ def stage_of(facts: Facts, campaign: Mapping[str, Any], *, concurrency: int) -> 
         chosen.language,
         chosen.components,
         variables=campaign["variables"],
-        media=campaign["media"],
+        media=_uploaded(campaign["media"]),
     )
     return Stage(situation, template, chosen.category, _for_judge(facts, plan, all_lanes), tuple(_limits(facts)))
+
+
+def _uploaded(media: dict[str, Any]) -> dict[str, Any]:
+    """The campaign's media as it will be when it is at Meta: some id."""
+    return {**media, "id": f"media-{media['media_id']}"} if media.get("media_id") else media
 
 
 def _opening(window: SendWindow, at: float) -> tuple[float, float]:

@@ -59,6 +59,8 @@ _CLEAR_GONE = """
             (SELECT FROM phone_numbers WHERE waba_id = target AND shown_state = 'blocked')
         WHEN 'account_paused' THEN NOT EXISTS
             (SELECT FROM phone_numbers WHERE waba_id = target AND shown_state IN ('paused', 'blocked'))
+        WHEN 'number_quality' THEN NOT EXISTS
+            (SELECT FROM phone_numbers WHERE phone_number_id = target AND quality = 'RED')
         WHEN 'campaign_paused' THEN NOT EXISTS
             (SELECT FROM campaigns WHERE id::text = target AND state = 'paused' AND state_by = 'engine')
         ELSE false END

@@ -100,13 +100,16 @@ _SYNC = """
         meta_block_kind = CASE WHEN stays THEN meta_block_kind WHEN %(block)s::text IS NOT NULL THEN 'status' END,
         meta_block_until = CASE WHEN stays THEN meta_block_until END,
         updated_at = now()
-    FROM (SELECT id AS row_id, meta_block IS NULL AS was_free, coalesce(CASE meta_block_kind
+    FROM (SELECT id AS row_id, meta_block IS NULL AS was_free, quality <> 'RED' AS was_better,
+                 coalesce(CASE meta_block_kind
                      WHEN 'account' THEN meta_block_until IS NULL OR meta_block_until > now()
                      WHEN 'status' THEN meta_block_until > now() AND NOT %(returned)s END, false) AS stays
           FROM phone_numbers WHERE phone_number_id = %(id)s FOR UPDATE) AS block
     WHERE known.id = block.row_id
-    RETURNING shown_state, was_free AND meta_block IS NOT NULL AS newly_blocked
+    RETURNING shown_state, was_free AND meta_block IS NOT NULL AS newly_blocked,
+              was_better AND quality = 'RED' AS newly_red
 """
+_RED_FIX = "Send to people who expect it, and less; Meta restricts numbers of low quality."
 
 
 def sync(
@@ -132,6 +135,9 @@ def sync(
         if row and row["newly_blocked"] and block:
             sentence = block.removesuffix(f". {FIX}")
             alarms.raise_alarm(transaction, Alarm("number_blocked", "number", phone_number_id, sentence, FIX))
+        if row and row["newly_red"]:
+            sentence = "Meta rates the number's quality RED: many people block or report it"
+            alarms.raise_alarm(transaction, Alarm("number_quality", "number", phone_number_id, sentence, _RED_FIX))
     return str(row["shown_state"]) if row else None
 
 
