@@ -102,22 +102,3 @@ def test_a_graceful_stop_leaves_nothing_in_doubt(folder: Path) -> None:
 
     assert counts["in_doubt"] == 0
     assert result.held, result
-
-
-@pytest.mark.timeout(120)
-def test_pause_is_silence_within_a_second_and_resume_goes_on(folder: Path) -> None:
-    stage = Stage(folder, latency_ms=50, speed=8)
-    try:
-        campaign_id, max_mps = _begin(stage, _options(folder, contacts=1_500, mps=300))
-        time.sleep(1)
-        stage.api.post(f"/api/v1/campaigns/{campaign_id}/pause")
-        time.sleep(1)
-        posts = stage.meta.get("/_sandbox/summary")["posts"]
-        time.sleep(1)
-        assert stage.meta.get("/_sandbox/summary")["posts"] == posts
-        stage.api.post(f"/api/v1/campaigns/{campaign_id}/resume")
-        result = _finish(stage, campaign_id, max_mps, within_s=60)
-    finally:
-        stage.stop()
-
-    assert result.held, result
