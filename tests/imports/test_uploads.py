@@ -8,16 +8,18 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from tests.support.builders import a_campaign, a_sender, claimed
 from titanflow.errors import InvalidInput
 from titanflow.http.api.campaigns import DEFAULTS
 from titanflow.services import campaigns, imports
 from titanflow.storage import imports as import_rows
 from titanflow.storage import reports
 from titanflow.storage.database import Database
+from titanflow.storage.settlements import Settlement, settle
 
 _MIB = 2**20
 
@@ -227,3 +229,42 @@ def test_an_import_whose_process_died_is_done_by_the_next(db: Database, database
     assert found is not None
     assert (found["state"], found["accepted"]) == ("done", 20_000)
     assert reports.stats(db, campaign_id)["total"] == 20_000
+
+
+def test_a_person_comes_in_once_however_often_the_list_does(db: Database, database_url: str, tmp_path: Path) -> None:
+    """Weakness D12 of the Elixir system: a double click or a second file made duplicate contacts."""
+    campaign_id = _draft(db)
+    found = []
+    for rows in (b"phone\n+4915510000001\n0049 155 10000001\n+4915510000002\n", b"phone\n+49 155 10000002\n"):
+        made = _upload(db, tmp_path, campaign_id, rows)
+        assert _work(database_url, tmp_path, made["id"]) == (0, "")
+        found.append(import_rows.get(db, campaign_id, made["id"]))
+
+    assert [(one["accepted"], one["duplicates"]) for one in found if one] == [(2, 1), (0, 1)]
+    assert reports.stats(db, campaign_id)["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "reached"), [("sent", True), ("in_doubt", True), ("failed", False), ("retrying", False)]
+)
+def test_only_who_may_have_been_reached_was_recently_messaged(
+    db: Database,
+    database_url: str,
+    tmp_path: Path,
+    state: Literal["sent", "in_doubt", "failed", "retrying"],
+    reached: bool,
+) -> None:
+    """Weakness C13 of the Elixir system: refused sends counted as contacted, and hid people never reached."""
+    earlier = a_campaign(db, contacts=1, first_phone=4915510000001)
+    [one] = claimed(db, earlier, a_sender(db, earlier.number_id))
+    assert one.log_id is not None
+    settle(db, [Settlement(one.log_id, 1, state, wamid="w" if state == "sent" else None)], node_id=1)
+    values = {**DEFAULTS, "name": "c", "dedupe_days": 7}
+    campaign_id = int(campaigns.create(db, values, template_ids=[], number_ids=[])["id"])
+
+    made = _upload(db, tmp_path, campaign_id, f"phone\n{earlier.phones[0]}\n".encode())
+    assert _work(database_url, tmp_path, made["id"]) == (0, "")
+
+    stats = reports.stats(db, campaign_id)
+    assert (stats["counts"]["excluded"], stats["counts"]["pending"]) == ((1, 0) if reached else (0, 1))
+    assert stats["excluded"] == ({"recently_messaged": 1} if reached else {})

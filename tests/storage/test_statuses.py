@@ -72,6 +72,35 @@ def _event(db: Database, one: Claim, name: str) -> None:
     _apply(db, row)
 
 
+def test_many_words_about_one_person_in_one_batch_cost_nobody(db: Database) -> None:
+    """Weakness L7 of the Elixir system: two entries for one contact made the upsert fail, and the batch was lost."""
+    campaign = a_campaign(db, contacts=3)
+    taken = claimed(db, campaign, a_sender(db, campaign.number_id))
+    rows = [
+        StatusRow(f"w{one.log_id}", name, _AT, one.log_id, 1)
+        for one, names in zip(taken, (["delivered", "read"], ["sent", "delivered"], ["read", "sent"]), strict=True)
+        for name in names * 2
+    ]
+    rows.append(StatusRow(f"w{taken[1].log_id}", "failed", _AT, taken[1].log_id, 1, error_code=131026))
+
+    _apply(db, *rows)
+
+    assert counts(db, campaign.id) == {"read": 2, "delivered": 1}
+    assert _roll_up(db) == (3, 3, 2, 0)
+
+
+def test_a_read_without_a_delivered_was_delivered(db: Database) -> None:
+    """Weakness C5 of the Elixir system: a read without delivered left delivered_at empty and the funnel crooked."""
+    _, log_id = _claimed_one(db)
+
+    _apply(db, StatusRow("w", "read", _AT, log_id, 1))
+
+    assert _roll_up(db) == (1, 1, 1, 0)
+    with db.connection() as connection:
+        times = connection.execute("SELECT sent_at, delivered_at, read_at FROM message_logs").fetchone()
+    assert times == (_AT, _AT, _AT)
+
+
 def test_a_late_sent_never_lowers_a_read(db: Database) -> None:
     campaign, log_id = _claimed_one(db)
     _apply(db, StatusRow("w", "read", _AT, log_id, 1))

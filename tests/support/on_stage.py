@@ -97,3 +97,13 @@ def accepted(stage: Stage, campaign_id: int) -> list[dict[str, Any]]:
     twice = [to for to, count in Counter(row["to"] for row in ours).items() if count > 1]
     assert twice == []
     return ours
+
+
+def remove_rules(stage: Stage) -> None:
+    """Let nothing go wrong any more that a rule of the sandbox asked for."""
+    connection = http.client.HTTPConnection("127.0.0.1", stage.sandbox_port, timeout=DEADLINE_S)
+    try:
+        connection.request("DELETE", "/_sandbox/rules")
+        assert connection.getresponse().status == 200
+    finally:
+        connection.close()
