@@ -115,7 +115,7 @@ _ALL = [
                 "retrying = counter.retrying + EXCLUDED.retrying",
             ),
         ),
-        _plan(*_KILLS, latency_ms=200, hold_s=15.0),
+        _plan(*_KILLS, latency_ms=200, after_s=1.2, hold_s=15.0),
     ),
     Sabotage(
         "no fence",
