@@ -1,5 +1,6 @@
 """A wrong set-up: one clear line, a non-zero exit code, no traceback, nothing left running."""
 
+import json
 import os
 import signal
 import socket
@@ -242,6 +243,22 @@ def test_a_sandbox_on_a_taken_port_says_so(tmp_path: Path, taken: int) -> None:
     assert code != 0
     assert f"Port {taken} can't be used" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_sandbox_says_where_it_is_and_ends_with_its_command(tmp_path: Path) -> None:
+    sandbox = _start(
+        tmp_path, "titanflow", "sandbox", "--webhook-url", "http://127.0.0.1:9/", "--app-secret", "x", "--json"
+    )
+    assert sandbox.stdout is not None
+    try:
+        address = json.loads(sandbox.stdout.readline())["address"]
+        assert ApiClient(address, "").get("/_sandbox/summary")["accepted"] == 0
+        sandbox.terminate()
+        sandbox.communicate(timeout=30)
+        assert _session(sandbox.pid) == []
+    finally:
+        _end_session(sandbox.pid)
+    assert sandbox.returncode == 0
 
 
 def test_a_demo_with_an_unknown_fault_profile_starts_nothing(tmp_path: Path) -> None:

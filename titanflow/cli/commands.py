@@ -1,5 +1,6 @@
 """The root of all commands, and those that stand alone. Each body is a few lines: parse, call, print."""
 
+import os
 import subprocess
 import sys
 import time
@@ -69,7 +70,7 @@ def serve(use_embedded: bool, json_out: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sandbox(arguments: tuple[str, ...]) -> None:
     """Run a local Meta (its own process). --help lists its options."""
-    sys.exit(subprocess.call([sys.executable, "-m", "titanflow.sandbox", *arguments]))
+    os.execv(sys.executable, [sys.executable, "-m", "titanflow.sandbox", *arguments])  # noqa: S606  (signals reach it)
 
 
 @root.command()

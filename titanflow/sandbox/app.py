@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import json
 import signal
 import sys
 import time
@@ -41,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--latency-ms", type=float, default=100.0, help="how long a message's answer takes")
     parser.add_argument("--speed", type=float, default=1.0, help="how much faster than people these are")
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same people and faults")
-    return uvloop.run(_serve(parser.parse_args(argv)))
+    parser.add_argument("--json", action="store_true", help="print the address as JSON")
+    options = parser.parse_args(argv)
+    if not options.webhook_url.startswith(("http://", "https://")):
+        parser.error("--webhook-url must begin with http:// or https://")
+    return uvloop.run(_serve(options))
 
 
 async def _serve(options: argparse.Namespace) -> int:
@@ -65,7 +70,8 @@ async def _serve(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"Port {options.port} can't be used: {error.strerror}. Choose another with --port.", file=sys.stderr)
         return 1
-    print(f"listening on http://127.0.0.1:{listener.port}", flush=True)
+    address = f"http://127.0.0.1:{listener.port}"
+    print(json.dumps({"address": address}) if options.json else f"listening on {address}", flush=True)
     gc.freeze()
     gc.set_threshold(20_000, 20, 1000)  # a full collection walks all that lives: it would show as lag
 
