@@ -82,14 +82,14 @@ def test_two_gigabytes_in_one_line_are_refused_while_the_others_are_served(
     slowest = 0.0
     while sender.is_alive():
         began = time.monotonic()
-        assert ApiClient(stage.address, "").is_up("/health/live")
+        assert ApiClient(stage.address, "").get("/health/live") == {"status": "live"}
         slowest = max(slowest, time.monotonic() - began)
         time.sleep(0.01)
 
     sender.join()
     assert answer[0][0] == status, answer
     assert who == "" or json.loads(answer[0][1])["line"] == 2
-    assert slowest < 1.5  # alone it is a hundredth of that
+    assert slowest < 10  # on an idle machine it is a hundredth of a second
     after = _workers(stage)
     assert after.keys() == before.keys()
     assert max(after[pid] - before[pid] for pid in after) < 64 * 2**20
