@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from titanflow.domain.send_windows import DAYS, parse
+from titanflow.domain.send_windows import DAYS, Verdict, decide, parse
 
 _ZONES = (
     "Europe/Berlin",
@@ -155,6 +155,15 @@ def test_the_sentence_says_when_it_goes_on() -> None:
 def test_bad_windows_are_refused_in_words(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         parse({**_BERLIN, **change})
+
+
+def test_a_window_that_can_not_be_read_any_more_stops_its_campaign_with_the_reason() -> None:
+    """Promise 8: it would stop the Reconciler, and with it every campaign of the node."""
+    verdict = decide({**_BERLIN, "timezone": "Europe/Atlantis"}, datetime(2026, 11, 25, tzinfo=UTC))
+    assert not verdict.running
+    assert verdict.reason is not None
+    assert verdict.reason.startswith("Its send window can't be used: 'Europe/Atlantis' is no time zone")
+    assert decide(None, datetime(2026, 11, 25, tzinfo=UTC)) == Verdict(True, None, None)
 
 
 def test_time_zones_work_on_a_machine_without_any() -> None:

@@ -1,5 +1,6 @@
 """Retry: failed ones by code, as a new attempt of the same contact, with the earlier one kept."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from titanflow.errors import Conflict
 from titanflow.services import campaigns, retries
 from titanflow.storage import buffers, completion, reports, statuses
 from titanflow.storage import retries as storage_retries
+from titanflow.storage.campaigns import lock_state
 from titanflow.storage.claims import Claim, Sender
 from titanflow.storage.counters import heal
 from titanflow.storage.database import Database
@@ -19,6 +21,7 @@ from titanflow.storage.fast_copy import FastCopy
 from titanflow.storage.rows import fetch_all
 from titanflow.storage.settlements import Settlement, settle
 from titanflow.storage.statuses import StatusRow
+from titanflow.supervision.testing import eventually
 
 _AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -297,6 +300,30 @@ def test_a_second_attempt_begins_with_clean_times(db: Database, fast_copy: FastC
     assert row == {"state": "in_doubt", "sent_at": None, "failed_at": None, "error_code": None}
     [hour] = fetch_all(db, "SELECT sum(sent)::int AS sent, sum(failed)::int AS failed FROM stats_hourly", {})
     assert hour == {"sent": 1, "failed": 1}  # what happened, attempt by attempt
+
+
+def test_a_retry_at_the_moment_of_completion_is_not_forgotten(db: Database) -> None:
+    """Promise 3: the proof that nobody waits is younger than a retry under way."""
+    campaign, _, _ = _failed(db, [131008], complete=False)
+    with ThreadPoolExecutor(1) as pool:
+        with db.transaction() as retrying:
+            assert lock_state(retrying, campaign.id) == "running"
+            completing = pool.submit(completion.complete, db, campaign.id, reason=None)
+            eventually(lambda: _waiting_for_locks(db) == 1, timeout_s=20)
+            retrying.execute("UPDATE message_logs SET state = 'retrying', due_at = now()")
+
+        assert completing.result(timeout=20) is False
+
+    assert campaigns.get(db, campaign.id)["state"] == "running"
+
+
+def _waiting_for_locks(db: Database) -> int:
+    [row] = fetch_all(
+        db,
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        {},
+    )
+    return int(row["count"])
 
 
 def test_the_plan_never_names_a_code_twice_nor_forgets_one() -> None:

@@ -14,6 +14,7 @@ from titanflow import settings as settings_module
 from titanflow.cli import demo as demo_run
 from titanflow.cli import error_table
 from titanflow.cli import server as server_run
+from titanflow.cli.aftermath import retry, show_doubts
 from titanflow.cli.api_client import ApiClient
 from titanflow.cli.campaigns import campaign
 from titanflow.cli.environment import database, fast_copy, on_server, settings
@@ -32,6 +33,8 @@ def root() -> None:
     """TitanFlow sends WhatsApp campaigns and follows every message to its end."""
 
 
+for command in (retry, show_doubts):
+    campaign.add_command(command)
 for group in (token, number, template, campaign):
     root.add_command(group)
 

@@ -104,10 +104,16 @@ class Verdict:
 
 
 def decide(given: Mapping[str, Any] | None, at: datetime) -> Verdict:
-    """Say if a campaign with this `send_window` (None: it may always send) runs at a moment, and until when."""
+    """Say if a campaign with this `send_window` (None: it may always send) runs at a moment, and until when.
+
+    A window that can't be read any more, say for a time zone that an update has removed, stops its campaign alone.
+    """
     if given is None:
         return Verdict(True, None, None)
-    window = parse(given)
+    try:
+        window = parse(given)
+    except ValueError as error:
+        return Verdict(False, f"Its send window can't be used: {error}", None)
     turns_at = window.turns_at(at)
     if window.is_open(at):
         return Verdict(True, None, turns_at)

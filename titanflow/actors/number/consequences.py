@@ -100,7 +100,7 @@ def _apply(db: Database, happened: Happened, nudge: Callable[[], None]) -> None:
             with db.connection() as connection:
                 paused = desired.pause_campaigns(connection, [happened.campaign_id], by="engine", reason=rule.reason)
             if paused:
-                log.error("campaign.paused", campaign_id=happened.campaign_id, error_code=rule.code)
+                log.error("campaign.paused", campaign_id=happened.campaign_id, error_code=rule.code, reason=rule.reason)
                 nudge()
         case _:
             pass  # none; suppress and opt_out are written with the message itself, storage/effects.py

@@ -87,7 +87,7 @@ class TemplateChoice:
     def _pause(self, reason: str) -> Waiting:
         with self._db.connection() as connection:
             desired.pause_campaigns(connection, [self._campaign_id], by="engine", reason=reason)
-        log.error("campaign.paused", campaign_id=self._campaign_id, why=reason)
+        log.error("campaign.paused", campaign_id=self._campaign_id, reason=reason)
         self._nudge()
         return Waiting(reason)
 
