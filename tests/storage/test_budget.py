@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tests.support.builders import ACampaign, a_campaign, a_sender, counts
-from titanflow.storage import claims, portfolios
+from titanflow.storage import alarms, claims, portfolios, reports
 from titanflow.storage.budget_claims import Taken, claim_within_budget
 from titanflow.storage.claims import Sender
 from titanflow.storage.counters import heal
@@ -230,6 +230,20 @@ def test_a_claim_made_before_its_sender_knew_of_the_limit_is_counted_a_minute_la
     portfolios.keep(db)
 
     assert _used(db) == 2
+
+
+def test_the_audit_sees_a_budget_that_is_not_the_number_of_its_people(db: Database) -> None:
+    campaign = a_campaign(db, contacts=2)
+    portfolios.set_tier(db, _ACCOUNT, 10)
+    _take(db, campaign, a_sender(db, campaign.number_id))
+    assert reports.audit(db, campaign.id)["budget_drift"] == 0
+    with db.connection() as connection:
+        connection.execute("UPDATE portfolios SET used = used + 3")
+
+    assert reports.audit(db, campaign.id)["budget_drift"] == 3
+    assert portfolios.heal(db) == {_ACCOUNT: 3}
+    assert portfolios.heal(db) == {}
+    assert [alarm["kind"] for alarm in alarms.page(db, state="open", before=2**31, limit=9)] == ["budget_drift"]
 
 
 def test_a_higher_tier_lets_more_go_and_a_lower_one_lets_nobody_new(db: Database) -> None:

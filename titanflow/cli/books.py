@@ -60,7 +60,8 @@ def compare(api: ApiClient, meta: ApiClient, campaign_id: int, *, max_mps: dict[
         "nobody is forgotten": not forgotten and not any(counts[one] for one in ("pending", "claimed", "retrying")),
         "in doubt only what Meta never took": wrongly_in_doubt == 0,
         "counters are exact": audit["counter_drift"] == 0,
-        "limits are kept": all(rates.get(number, 0) <= mps + 1 for number, mps in max_mps.items()),
+        "limits are kept": all(rates.get(number, 0) <= mps + 1 for number, mps in max_mps.items())
+        and audit["budget_drift"] == 0,
         "no acknowledged webhook is lost": summary["webhooks"]["pending"] == 0 and not lost,
         "forged webhooks are refused": not summary["webhooks"].get("forged_accepted"),
     }

@@ -95,7 +95,8 @@ def audit(campaign_id: int | None, json_out: bool) -> None:
             campaigns.get(db, campaign_id)
         found = [{"campaign_id": one, **reports.audit(db, one)} for one in ids]
     show(found, json_out)
-    broken = [one for one in found if not one["balanced"] or one["duplicates"] or one["counter_drift"]]
+    faults = ("duplicates", "counter_drift", "budget_drift")
+    broken = [one for one in found if not one["balanced"] or any(one[fault] for fault in faults)]
     sys.exit(1 if broken else 0)
 
 

@@ -12,6 +12,8 @@ from psycopg.rows import class_row
 
 from titanflow.domain import tiers
 from titanflow.domain.tiers import Budget
+from titanflow.storage import alarms
+from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Connection, Database
 
 # A message that leaves is claimed a moment before, and Meta's clock isn't ours.
@@ -248,6 +250,23 @@ def drift(db: Database) -> dict[str, int]:
             " GROUP BY portfolio.id HAVING portfolio.used <> count(person.phone)"
         ).fetchall()
     return {str(portfolio_id): int(difference) for portfolio_id, difference in rows}
+
+
+def heal(db: Database) -> dict[str, int]:
+    """Correct budgets that are not their number of people, with an alarm. Returns them: {} unless there is a bug."""
+    wrong = drift(db)
+    for portfolio_id in wrong:
+        with db.transaction() as transaction:
+            transaction.execute(_LOCK, {"portfolio_id": portfolio_id})
+            transaction.execute(
+                "UPDATE portfolios SET used ="
+                " (SELECT count(*) FROM portfolio_people WHERE portfolio_id = %(id)s) WHERE id = %(id)s",
+                {"id": portfolio_id},
+            )
+            sentence = f"The daily budget of portfolio {portfolio_id} was wrong and has been corrected"
+            alarm = Alarm("budget_drift", "portfolio", portfolio_id, sentence, "Report it: it is a bug.")
+            alarms.raise_alarm(transaction, alarm)
+    return wrong
 
 
 def _recount(transaction: Connection, portfolio_id: str) -> None:

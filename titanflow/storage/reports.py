@@ -79,7 +79,13 @@ _AUDIT = f"""
                 AND NOT EXISTS (SELECT FROM contacts WHERE id = message.contact_id)) AS duplicates,
            (SELECT count(*) FROM contacts WHERE campaign_id = %(id)s) AS total,
            (SELECT extract(epoch FROM now() - min(due_at))::float8 FROM one WHERE state = 'in_doubt')
-             AS in_doubt_oldest_seconds
+             AS in_doubt_oldest_seconds,
+           (SELECT coalesce(sum(abs(portfolio.used - (SELECT count(*) FROM portfolio_people AS person
+                                                      WHERE person.portfolio_id = portfolio.id))), 0)::bigint
+            FROM portfolios AS portfolio
+            WHERE portfolio.id IN (SELECT coalesce(number.portfolio_id, number.waba_id)
+                                   FROM campaign_numbers AS link JOIN phone_numbers AS number
+                                   ON number.id = link.number_id WHERE link.campaign_id = %(id)s)) AS budget_drift
 """  # noqa: S608  (constants only)
 
 
@@ -97,6 +103,7 @@ def audit(db: Database, campaign_id: int) -> dict[str, Any]:
         "duplicates": int(row[2]),
         "counter_drift": int(row[1]),
         "in_doubt_oldest_seconds": round(row[4], 1) if row[4] is not None else None,
+        "budget_drift": int(row[5]),
     }
 
 

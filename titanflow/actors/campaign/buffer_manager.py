@@ -26,6 +26,9 @@ _DUE_EVERY_MS = 1_000
 _WAITING_EVERY = 5  # looks
 _IDLE_MS = 500
 _LONGEST_IDLE_MS = 8_000
+# Contacts that a sweep finds again are waiting in somebody's hands, for a place in a daily budget: look seldom.
+_LONGEST_KNOWN_MS = 60_000
+_SWEPT_AT_MOST = 20_000
 _RETRY_MS = 1_000
 
 
@@ -74,6 +77,7 @@ class BufferManager(GenServer):
         self._looks = 0
         self._waiting = ""
         self._sweep_after: int | None = None  # None: the list itself is still being read
+        self._swept: set[int] = set()  # found lately
         self._idle_ms = _IDLE_MS
         self._refilling = False
         buffers.open_cursor(self._db, self._campaign_id)
@@ -148,11 +152,15 @@ class BufferManager(GenServer):
         if counters.read(self._db, self._campaign_id).by_state["pending"] > 0:
             found = buffers.sweep(self._db, self._campaign_id, after=self._sweep_after or 0, limit=_REFILL)
         self._new.extend(found)
-        if found:
-            log.info("contacts.swept", campaign_id=self._campaign_id, count=len(found))
-            self._sweep_after, self._idle_ms = found[-1].id, _IDLE_MS
-        else:
-            self._sweep_after, self._idle_ms = 0, min(self._idle_ms * 2, _LONGEST_IDLE_MS)
+        news = {contact.id for contact in found} - self._swept
+        if not found and not self._sweep_after:
+            self._swept.clear()  # a whole round has found nobody
+        elif news:
+            log.info("contacts.swept", campaign_id=self._campaign_id, count=len(news))
+            self._swept = self._swept | news if len(self._swept) < _SWEPT_AT_MOST else news
+        longest_ms = _LONGEST_KNOWN_MS if self._swept else _LONGEST_IDLE_MS
+        self._idle_ms = _IDLE_MS if news else min(self._idle_ms * 2, longest_ms)
+        self._sweep_after = found[-1].id if found else 0
         self._want_refill(self._idle_ms)
 
     def _look_for_due(self) -> None:

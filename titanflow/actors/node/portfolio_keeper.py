@@ -52,7 +52,7 @@ class PortfolioKeeper(GenServer):
             log.info("budget.freed", given_back=kept.given_back, expired=kept.expired)
 
     def _prove(self) -> None:
-        drift = portfolios.drift(self._db)
+        drift = portfolios.heal(self._db)
         if drift:
             log.error("budget.drifted", drift=drift)
 
