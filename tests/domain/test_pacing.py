@@ -104,6 +104,21 @@ def test_what_meta_refused_is_given_back() -> None:
     assert times[2] >= DAY_S
 
 
+def test_who_counts_passes_and_counts_from_then_on() -> None:
+    """Of three places two are taken, by b and a. a is reached again and takes none; c has the third.
+
+    d could have b's place after 22 hours, and gets one with a's old count after 23: never too early.
+    """
+    used = ((_START - 7200, "b"), (_START - 3600, "a"))
+    departures = Departures(_plan(10, limit=3, used=used))
+
+    times = [departures.next(person)[1] - _START for person in ("a", "c", "d", "e")]
+
+    assert times[1] < 1
+    assert times[2] == pytest.approx(DAY_S - 3600)
+    assert times[3] == pytest.approx(DAY_S, abs=1)
+
+
 def test_a_small_tier_makes_days_of_it_and_says_so() -> None:
     plan = _plan(80, limit=2000)
     finish = pacing.finishes_at(plan, 12_400)

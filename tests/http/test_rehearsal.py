@@ -2,16 +2,21 @@
 
 import http.client
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.builders import a_campaign
 from tests.support.servers import short_folder
 from titanflow.cli.stage import Stage
 from titanflow.errors import TitanFlowError
+from titanflow.storage.database import Database
 
 _MPS = 40
 _PEOPLE = 250
@@ -113,6 +118,56 @@ def test_it_is_accepted_with_its_place(stage: Stage) -> None:
     assert _post(stage, "/api/v1/campaigns/99999/rehearse")[0] == 404
     assert _post(stage, f"/api/v1/campaigns/{made}/rehearsals/99999/cancel")[0] == 404
     assert _post(stage, f"/api/v1/campaigns/{made}/rehearse", token="")[0] == 401
+
+
+def _begin_a_long_one(stage: Stage, phone: int) -> tuple[str, int]:
+    """Rehearse 100,000 contacts on the server. Returns the rehearsal's path and its worker's pid, once it has begun."""
+    database = Database(stage.database_url, pool_size=1)
+    made = a_campaign(database, contacts=100_000, state="ready", first_phone=phone)
+    database.close()
+    asked = stage.api.post(f"/api/v1/campaigns/{made.id}/rehearse")
+    path = f"/api/v1/campaigns/{made.id}/rehearsals/{asked['id']}"
+    assert stage.api.post(f"/api/v1/campaigns/{made.id}/rehearse")["id"] == asked["id"]
+    deadline = time.monotonic() + 60
+    while stage.api.get(path)["checked"] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return path, _worker_of(stage, asked["id"])
+
+
+def _worker_of(stage: Stage, rehearsal_id: int) -> int:
+    ours = f"DATA_DIR={stage.data_dir.resolve()}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            environment = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        wanted = {b"titanflow.services.rehearsal_worker", str(rehearsal_id).encode()}
+        if wanted <= set(words) and ours in environment:
+            return int(process.name)
+    raise AssertionError("the worker is not there")
+
+
+def test_a_killed_worker_fails_its_rehearsal_with_the_reason(stage: Stage) -> None:
+    path, worker = _begin_a_long_one(stage, 491520000000)
+
+    os.kill(worker, signal.SIGKILL)
+
+    found = _wait(stage, path)
+    assert (found["state"], found["error"]) == ("failed", "The rehearsal broke off: exit code -9")
+    assert list((stage.data_dir / "uploads").glob("rehearsal-*")) == []
+
+
+def test_a_server_that_stops_takes_its_rehearsal_along(stage: Stage) -> None:
+    path, worker = _begin_a_long_one(stage, 491530000000)
+
+    stage.stop_server()
+
+    assert not Path(f"/proc/{worker}").exists()
+    stage.start_server()
+    found = stage.api.get(path)
+    assert (found["state"], found["error"]) == ("failed", "The server was stopped. Ask again.")
 
 
 def _post(stage: Stage, path: str, *, token: str | None = None) -> tuple[int, Any]:

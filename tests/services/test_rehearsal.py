@@ -338,6 +338,7 @@ def _children(pid: int) -> list[int]:
 
 def test_a_cancelled_rehearsal_stops_its_processes(db: Database, database_url: str, tmp_path: Path) -> None:
     campaign = a_campaign(db, contacts=60_000, state="ready")
+    before = _tables(db)
     made, _ = service.begin(db, campaign.id, by="test", here=True)
     worker = _start(database_url, tmp_path, made["id"])
     _until(lambda: service.get(db, campaign.id, made["id"])["checked"] > 0)
@@ -350,6 +351,7 @@ def test_a_cancelled_rehearsal_stops_its_processes(db: Database, database_url: s
     assert judges
     assert not any(Path(f"/proc/{pid}").exists() for pid in judges)
     assert service.get(db, campaign.id, made["id"])["result"] is None
+    assert _tables(db) == before
 
 
 def test_a_killed_worker_is_buried_with_the_reason(db: Database, database_url: str, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ class Situation:
 
     shared: number -> the other campaigns that run on it. wanted: number -> its max_mps; Meta may let it send less.
     messages, failed: how many would leave, how many of them are refused. known: people who count in a tier already.
+    names: number -> what people call it.
     """
 
     plan: Plan
@@ -45,6 +46,11 @@ class Situation:
     messages: int = 0
     failed: int = 0
     known: Sequence[str] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def name(self, number: str) -> str:
+        """What people call a number."""
+        return self.names.get(number) or number
 
     def finishes_at(self, plan: Plan) -> float:
         """Return when the last message would leave by a plan. Who fails gives the place in the tier back."""
@@ -120,7 +126,9 @@ def limits(situation: Situation, finishes_at: float) -> list[Limit]:
     if messages == 0:
         return []
     if not plan.lanes:
-        reasons = "; ".join(f"{lane.number}: {reason}" for lane, reason in situation.idle) or "it has none"
+        reasons = (
+            "; ".join(f"{situation.name(lane.number)}: {reason}" for lane, reason in situation.idle) or "it has none"
+        )
         return [Limit("no_number", f"None of the campaign's numbers can send now ({reasons}).", None, messages)]
     found = [_rate(situation), *_tiers(situation, finishes_at)]
     if plan.max_mps and plan.max_mps < sum(lane.mps for lane in plan.lanes):
@@ -138,7 +146,8 @@ def limits(situation: Situation, finishes_at: float) -> list[Limit]:
     if situation.shared:
         slower = situation.finishes_at(_shared(situation))
         others = "; ".join(
-            f"{number} with " + ", ".join(f"'{name}'" for name in names) for number, names in situation.shared.items()
+            f"{situation.name(number)} with " + ", ".join(f"'{name}'" for name in names)
+            for number, names in situation.shared.items()
         )
         sentence = f"Other campaigns are sending on these numbers and share their rate while they run: {others}."
         found.append(Limit("shared_number", sentence, slower - finishes_at))
@@ -201,7 +210,9 @@ def _throughput(situation: Situation, finishes_at: float) -> list[Limit]:
     if not less:
         return []
     cost_s = finishes_at - situation.finishes_at(pacing.with_lanes(plan, wanted))
-    numbers = ", ".join(f"{lane.number} ({lane.mps:,.0f} instead of {one.mps:,.0f})" for lane, one in less)
+    numbers = ", ".join(
+        f"{situation.name(lane.number)} ({lane.mps:,.0f} instead of {one.mps:,.0f})" for lane, one in less
+    )
     sentence = f"Meta lets these numbers send less than their max_mps: {numbers} a second."
     return [Limit("throughput", sentence, max(cost_s, _NOTICEABLE_S))]
 
@@ -211,7 +222,7 @@ def _idle(situation: Situation, finishes_at: float) -> list[Limit]:
     found = []
     if situation.idle:
         lanes = [*plan.lanes, *(lane for lane, _ in situation.idle)]
-        reasons = "; ".join(f"{lane.number}: {reason.rstrip('.')}" for lane, reason in situation.idle)
+        reasons = "; ".join(f"{situation.name(lane.number)}: {reason.rstrip('.')}" for lane, reason in situation.idle)
         count = len(situation.idle)
         sentence = f"{len(lanes)} numbers, but {count} {'sends' if count == 1 else 'send'} nothing ({reasons})."
         cost_s = finishes_at - situation.finishes_at(pacing.with_lanes(plan, lanes))
@@ -220,10 +231,8 @@ def _idle(situation: Situation, finishes_at: float) -> list[Limit]:
     if paused:
         joined = [replace(lane, joins_at=0.0) for lane in plan.lanes]
         cost_s = finishes_at - situation.finishes_at(pacing.with_lanes(plan, joined))
-        until = ", ".join(
-            f"{lane.number} until {datetime.fromtimestamp(lane.joins_at, situation.zone):%Y-%m-%d %H:%M %Z}"
-            for lane in paused
-        )
+        ends = {lane.number: datetime.fromtimestamp(lane.joins_at, situation.zone) for lane in paused}
+        until = ", ".join(f"{situation.name(number)} until {at:%Y-%m-%d %H:%M %Z}" for number, at in ends.items())
         found.append(Limit("paused_number", f"Paused for a while: {until}.", max(cost_s, _NOTICEABLE_S)))
     return found
 

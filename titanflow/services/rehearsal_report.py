@@ -193,7 +193,9 @@ def _limits_of_people(seen: Seen, us: int) -> list[Limit]:
         found.append(Limit("us_marketing", sentence, 0.0, us))
     if seen.failures.total:
         share = seen.failures.total / seen.messages
-        sentence = f"{seen.failures.total:,} of {seen.messages:,} people ({share:.1%}) would fail; `failures` says why."
+        sentence = (
+            f"{seen.failures.total:,} of {seen.messages:,} people ({share:.1%}) would fail, for the reasons listed."
+        )
         found.append(Limit("failures", sentence, 0.0, seen.failures.total))
     return found
 
@@ -204,7 +206,7 @@ def _duration(situation: Situation, seen: Seen) -> dict[str, Any]:
     days = seen.days if situation.plan.lanes else Days(situation.zone)
     return {
         "seconds": [round(one, 1) for one in span] if span else None,
-        "says": f"{forecast.spoken(span[0])} to {forecast.spoken(span[1])}" if span else "It can't be sent now",
+        "says": _said(span),
         "starts_at": iso(starts_at),
         "ends_at": [iso(starts_at + one) for one in span] if span else None,
         "messages_per_second": round(situation.plan.mps, 1),
@@ -213,6 +215,13 @@ def _duration(situation: Situation, seen: Seen) -> dict[str, Any]:
         "days_in_all": days.total,
         "rests_on": forecast.rests_on(situation),
     }
+
+
+def _said(span: tuple[float, float] | None) -> str:
+    if span is None:
+        return "it can't be sent now"
+    low, high = (forecast.spoken(one) for one in span)
+    return low if low == high else f"{low} to {high}"
 
 
 def _costs(category: str, seen: Seen, us: int, found: Rates) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def stage_of(facts: Facts, campaign: Mapping[str, Any], *, concurrency: int) -> 
     situation = forecast.Situation(
         plan=plan,
         idle=tuple(idle),
+        names={one.phone_number_id: one.display_phone_number for one in facts.numbers},
         wanted={one.phone_number_id: float(one.max_mps) for one in facts.numbers},
         shared={one.phone_number_id: one.shared_with for one in facts.numbers if one.shared_with},
         concurrency=concurrency,
@@ -149,9 +150,10 @@ def _limits(facts: Facts) -> list[Limit]:
     for one in facts.numbers:
         if one.slowed_until is not None and one.slowed_until > facts.now:
             back = f"{one.slowed_until:%Y-%m-%d %H:%M} UTC"
-            sentence = f"Meta throttled {one.phone_number_id}: it is slower until {back}, which isn't counted in."
+            name = one.display_phone_number or one.phone_number_id
+            sentence = f"Meta throttled {name}: it is slower until {back}, which isn't counted in."
             found.append(Limit("slowed_number", sentence, 0.0))
-    bad = [one.phone_number_id for one in facts.numbers if one.quality == "RED"]
+    bad = [one.display_phone_number or one.phone_number_id for one in facts.numbers if one.quality == "RED"]
     if bad:
         sentence = f"Meta rates the quality of {', '.join(bad)} RED: it may stop the number while the campaign runs."
         found.append(Limit("quality", sentence, 0.0))
