@@ -49,11 +49,14 @@ def a_campaign(
     contacts: int = 3,
     state: str = "running",
     phone_number_id: str = "1001",
+    waba_id: str = "9001",
+    template: str = "hello",
     variables: dict[str, Any] | None = None,
     first_phone: int = 491510000000,
 ) -> ACampaign:
     """Insert a campaign with a number, a template and contacts, and its counters, as an import leaves them."""
-    number_id, template_id = a_number(db, phone_number_id=phone_number_id), a_template(db)
+    number_id = a_number(db, phone_number_id=phone_number_id, waba_id=waba_id)
+    template_id = a_template(db, name=template, waba_id=waba_id)
     bound = variables or {"body.1": {"column": "first_name", "default": "you"}, "body.2": {"value": "X1"}}
     campaign_id = _id(
         db,
