@@ -40,3 +40,11 @@ def test_a_refusal_does_not_lengthen_a_run_of_doubts() -> None:
     breakers.failure(_CAMPAIGN, _NUMBER, RULES[132000])
 
     assert breakers.failure(_CAMPAIGN, _NUMBER, RULES[2]) == 1
+
+
+def test_a_breaker_that_tripped_begins_anew_for_the_resumed_campaign() -> None:
+    breakers = Breakers()
+
+    runs = [breakers.failure(_CAMPAIGN, _NUMBER, RULES[132000]) for _ in range(21)]
+
+    assert runs[-2:] == [20, 1]

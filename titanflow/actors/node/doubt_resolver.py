@@ -8,6 +8,7 @@ rows are locked in id order. OTP model: gen_server.
 
 import structlog
 
+from titanflow.actors.node import webhook_ingestor
 from titanflow.actors.node.node import node_id
 from titanflow.errors import StorageUnavailable
 from titanflow.storage import claims, doubts, statuses
@@ -55,7 +56,8 @@ class DoubtResolver(GenServer):
         if resent:
             log.warning("doubts.resent", count=resent, why="their campaign's policy says so")
         with self._db.transaction() as transaction:
-            statuses.unpark(transaction, node_id=self._node_id)
+            reported = statuses.unpark(transaction, node_id=self._node_id)
+        webhook_ingestor.follow_up(reported)
         self._rounds += 1
         if self._rounds % _FORGET_EVERY == 0:
             with self._db.transaction() as transaction:

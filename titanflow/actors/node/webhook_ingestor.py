@@ -6,6 +6,7 @@ being written, the next one gathers in the mailbox. A crash answers nobody, so M
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,14 @@ from titanflow.storage.webhook_batches import store
 from titanflow.supervision import (
     Call,
     CallExit,
+    Cast,
     From,
     GenServer,
     NoReply,
     Reply,
     Stop,
     call,
+    cast,
     partition_of,
     reply,
     via,
@@ -52,6 +55,13 @@ class Ingest(Call[bool]):
     batch: WebhookBatch
 
 
+@dataclass(frozen=True, slots=True)
+class FollowUp(Cast):
+    """Carry out what follows from statuses that were committed elsewhere."""
+
+    reported: tuple[Reported, ...]
+
+
 class _Flush:
     """To self."""
 
@@ -72,6 +82,12 @@ def ingest(batch: WebhookBatch, *, timeout_s: float = 10.0) -> None:
         raise Unavailable("Webhooks can't be taken in right now", why=str(error.reason)[:200]) from error
     if not committed:
         raise StorageUnavailable("PostgreSQL is away", fix="Deliver the webhook again.")
+
+
+def follow_up(reported: Sequence[Reported]) -> None:
+    """Let what parked statuses report have its consequences, as if they had come now. Lost if the ingestor crashes."""
+    if reported:
+        cast(partition_of(via("webhooks"), 0), FollowUp(tuple(reported)))
 
 
 class WebhookIngestor(GenServer):
@@ -108,6 +124,14 @@ class WebhookIngestor(GenServer):
                 return NoReply()
         return super().handle_call(request, sender)
 
+    def handle_cast(self, message: Cast) -> NoReply | Stop | None:
+        """Follow up what somebody else committed."""
+        match message:
+            case FollowUp(reported):
+                self._follow_up(reported)
+                return None
+        return super().handle_cast(message)
+
     def handle_info(self, message: object) -> NoReply | Stop | None:
         """Write what was gathered, or finish what follows from it."""
         match message:
@@ -142,7 +166,7 @@ class WebhookIngestor(GenServer):
             rate_limiter.inbound(phone_number_id, count)
         self._follow_up(reported)
 
-    def _follow_up(self, reported: list[Reported]) -> None:
+    def _follow_up(self, reported: Sequence[Reported]) -> None:
         """Most refusals of a person or an account come this way, after the 200: the consequences are the same.
 
         Webhooks know no order: a batch that reports a success beside failures proves no run of them.

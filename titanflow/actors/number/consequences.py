@@ -59,6 +59,8 @@ class Breakers:
         code, before = self._refused.get(campaign_id, (rule.code, 0))
         total = count + (before if code == rule.code else 0)
         self._refused[campaign_id] = (rule.code, total)
+        if rule.action == "breaker" and total >= rule.breaker:  # a resumed campaign begins anew
+            del self._refused[campaign_id]
         return total
 
 
