@@ -29,7 +29,7 @@ from titanflow.storage.pauses import LASTING_S
 _UNKNOWN = (987654, 77)
 _APP_CODES = (4, 17, 32, 613)
 _WAVES = 6
-_PATIENCE_S = 90.0
+_PATIENCE_S = 60.0
 _TEMPLATE = "spring_offer"
 _COMPONENTS = '[{"type": "BODY", "text": "Hi {{1}}, your code {{2}} is waiting. See you in {{3}}!"}]'
 _VARIABLES = {f"body.{n}": {"value": f"value {n}"} for n in (1, 2, 3)}
@@ -246,7 +246,9 @@ def _finish(rows: Database) -> None:
     with rows.transaction() as transaction:
         transaction.execute("UPDATE campaigns SET state = 'cancelled' WHERE state IN ('running', 'paused')")
         transaction.execute("DELETE FROM pauses")
-        transaction.execute("UPDATE phone_numbers SET state = 'active', state_reason = NULL, paused_until = NULL")
+        transaction.execute(
+            "UPDATE phone_numbers SET state = 'active', state_reason = NULL, paused_until = NULL, meta_block = NULL"
+        )
 
 
 def _one(rows: Database, statement: Any, *parameters: Any) -> dict[str, Any]:
@@ -317,8 +319,8 @@ _FOUND = """
            (SELECT max(reason) FROM suppressions WHERE phone = ANY(%(phones)s)) AS suppressed,
            (SELECT coalesce(jsonb_object_agg(key, sentence), '{}') FROM alarms
             WHERE cleared_at IS NULL AND target = ANY(%(targets)s)) AS alarms,
-           one.state AS number, one.state_reason AS number_reason, one.slowed_mps IS NOT NULL AS slowed,
-           other.state AS other, other.state_reason AS other_reason
+           one.shown_state AS number, one.shown_reason AS number_reason, one.slowed_mps IS NOT NULL AS slowed,
+           other.shown_state AS other, other.shown_reason AS other_reason
     FROM campaigns AS campaign, phone_numbers AS one, phone_numbers AS other
     WHERE campaign.id = %(campaign)s AND one.phone_number_id = %(one)s AND other.phone_number_id = %(other)s
 """
