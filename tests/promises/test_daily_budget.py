@@ -72,6 +72,43 @@ def test_a_campaign_stops_at_the_tier_says_so_and_goes_on_when_it_frees_or_rises
     assert result.held, result
 
 
+@pytest.mark.timeout(180)
+def test_meta_itself_sees_nobody_beyond_the_tier_that_it_reported(folder: Path) -> None:
+    """The sandbox keeps the limit, tells it when it is asked and raises it by webhook: it is the judge."""
+    stage = Stage(folder, latency_ms=30, speed=8)
+    try:
+        stage.start()
+        tier = {"id": "P1", "tier_limit": 40, "waba_ids": ["900000001"]}
+        stage.meta.post("/_sandbox/portfolios", tier)
+        db = Database(stage.database_url, pool_size=2)
+        options = demo.Options(_CONTACTS, 2, 200, 30.0, "clean", False, True, None, 0, folder)
+        campaign_id, max_mps = demo.prepare(stage, options, Console(quiet=True))
+        _until(lambda: _limit(db) == 40)
+        stage.api.post(f"/api/v1/campaigns/{campaign_id}/start")
+
+        def stats() -> dict[str, Any]:
+            return dict(stage.api.get(f"/api/v1/campaigns/{campaign_id}/stats"))
+
+        _until(lambda: _sent(stats()) >= 40 and stats()["limited_by"] == "tier")
+        stage.meta.post("/_sandbox/portfolios", {**tier, "tier_limit": 250, "webhook": True})
+        _until(lambda: stats()["state"] == "completed")
+        demo.settle(stage)
+        judged = stage.meta.post("/_sandbox/portfolios", {"id": "P1"})
+        result = books.compare(stage.api, stage.meta, campaign_id, max_mps=max_mps)
+        db.close()
+    finally:
+        stage.stop()
+
+    assert judged["over_limit"] == 0, judged
+    assert result.held, result
+
+
+def _limit(db: Database) -> int | None:
+    with db.connection() as connection:
+        row = connection.execute("SELECT tier_limit FROM portfolios WHERE tier_limit IS NOT NULL").fetchone()
+    return None if row is None else int(row[0])
+
+
 def _portfolio_once_synced(db: Database, *, numbers: int) -> str:
     """Wait until the server has asked Meta about both numbers, so that its answer doesn't overwrite the test's tier."""
     found: list[str] = []
