@@ -106,6 +106,20 @@ def test_an_id_that_meta_has_forgotten_is_renewed_once_and_nobody_is_lost(stage:
 
 
 @pytest.mark.timeout(180)
+def test_a_refusal_that_comes_by_webhook_renews_it_too(stage: Stage) -> None:
+    on_stage.numbers(stage, "825000001", ["8251"], mps=20)
+    media_id = _upload(stage)[1]["id"]
+    campaign_id = _picture_campaign(stage, "825000001", ["8251"], 150, media_id)
+    stage.meta.post("/_sandbox/rules", {"where": "status", "code": 131053, "number": "8251", "next": 1})
+    on_stage.start(stage, campaign_id)
+
+    done = on_stage.completed(stage, campaign_id)
+    on_stage.until(lambda: on_stage.stats(stage, campaign_id)["failed"].get("131053") == 1, "the failure")
+    assert done["state"] == "completed"
+    assert len(_uploads(stage, "8251")) == 2
+
+
+@pytest.mark.timeout(180)
 def test_an_upload_that_meta_refuses_pauses_the_campaign_with_the_reason(stage: Stage) -> None:
     on_stage.numbers(stage, "830000001", ["8301"])
     media_id = _upload(stage)[1]["id"]

@@ -1,5 +1,6 @@
 """What Meta says by webhook about templates and accounts: believed at once if it is a stop, else asked about."""
 
+import threading
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ from tests.support.builders import a_number, a_template
 from titanflow.domain import account_events
 from titanflow.domain.number_facts import NumberFacts
 from titanflow.domain.webhooks import parse
+from titanflow.errors import Unavailable
 from titanflow.meta.error_policy import RULES
 from titanflow.storage import alarms, desired, meta_syncs, pauses, phone_numbers, templates
 from titanflow.storage.database import Database
@@ -172,6 +174,37 @@ def test_an_odd_list_is_read_as_far_as_it_goes(db: Database) -> None:
     found = {one["name"]: one for one in templates.page(db, after=0, limit=10)}
     assert found["twice"]["status"] == "APPROVED"
     assert found["odd"]["components"] == []
+
+
+def test_news_that_crosses_on_several_nodes_never_deadlocks(db: Database) -> None:
+    for n in range(6):
+        a_number(db, phone_number_id=f"10{n}", waba_id=f"900{n}")
+        templates.upsert(db, f"900{n}", [_listed(meta_id=str(70 + n))])
+    wrong: list[BaseException] = []
+
+    def ingest(order: list[int]) -> None:
+        changes = [
+            {"id": f"900{n}", "changes": [
+                {"field": "message_template_status_update", "value": _event("PAUSED", meta_id=70 + n)},
+                {"field": "message_template_quality_update", "value": {"message_template_id": 70 + n}},
+                {"field": "account_update", "value": {"event": "ACCOUNT_DELETED"}},
+                {"field": "business_capability_update", "value": {"max_daily_conversations_per_business": 2000}},
+            ]}
+            for n in order
+        ]  # fmt: skip
+        try:
+            for _ in range(15):
+                store(db, parse(orjson.dumps({"entry": changes})), node_id=3)
+                templates.replace(db, f"900{order[0]}", [_listed(meta_id="7")], asked_at=templates.now(db))
+        except Unavailable as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ingest, args=(order,)) for order in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert wrong == []
 
 
 def _number(db: Database) -> dict[str, Any]:

@@ -46,6 +46,14 @@ _STOP_TEMPLATE = """
 # Meta says it is back: the list is believed at once, whatever it was refused for before.
 _BELIEVE_TEMPLATE = "UPDATE templates SET refused_until = NULL, refusals = 0 WHERE meta_template_id = %(meta_id)s"
 
+# With the other accounts of their portfolios: a limit is theirs, too.
+_LOCK_NUMBERS = """
+    SELECT FROM phone_numbers
+    WHERE coalesce(portfolio_id, waba_id) IN (SELECT coalesce(portfolio_id, waba_id) FROM phone_numbers
+                                              WHERE waba_id = ANY(%(waba_ids)s))
+    ORDER BY id FOR NO KEY UPDATE
+"""
+
 # By Meta's clock alone; an event without a time is taken as it comes.
 _NOT_LATE = "(%(at)s::timestamptz IS NULL OR meta_event_at IS NULL OR meta_event_at <= %(at)s)"
 
@@ -79,43 +87,54 @@ _TIER = """
 """
 
 
-def hear_of_templates(transaction: Connection, events: Sequence[TemplateEvent]) -> None:
-    """Stop templates at once; have all templates of the accounts read again."""
-    for event in events:
-        parameters: dict[str, Any] = {
-            "status": event.event,
-            "meta_id": event.meta_template_id,
-            "waba_id": event.waba_id,
-            "name": event.name,
-            "language": event.language,
-        }
-        transaction.execute(_STOP_TEMPLATE if event.event in _STOPPED else _BELIEVE_TEMPLATE, parameters)
-    meta_syncs.want_templates(transaction, sorted({event.waba_id for event in events}))
+def hear(transaction: Connection, of_templates: Sequence[TemplateEvent], of_accounts: Sequence[AccountEvent]) -> None:
+    """Carry out what news about templates, accounts and numbers ask for.
+
+    Everybody who writes these locks in one order, so that two batches never deadlock: what is to be asked about
+    templates, templates; numbers by id, what is to be asked about numbers.
+    """
+    changed = {event.waba_id for event in of_accounts if concerns_templates(event)}
+    meta_syncs.want_templates(transaction, sorted(changed | {event.waba_id for event in of_templates}))
+    for event in sorted(of_templates, key=lambda one: one.meta_template_id):
+        _hear_of_template(transaction, event)
+    if of_accounts:
+        others = sorted({event.waba_id for event in of_accounts if not concerns_templates(event)})
+        transaction.execute(_LOCK_NUMBERS, {"waba_ids": others})
+        for account_event in sorted(of_accounts, key=lambda one: (one.at is not None, one.at)):
+            _hear_of_account(transaction, account_event)
+        meta_syncs.want_numbers(transaction, others)
 
 
-def hear_of_accounts(transaction: Connection, events: Sequence[AccountEvent]) -> None:
-    """Keep the news for people, and let follow what follows for the numbers. In the order of Meta's time."""
-    for event in sorted(events, key=lambda one: (one.at is not None, one.at)):
-        transaction.execute(
-            "INSERT INTO audit_log (who, what, target, detail) VALUES ('meta', %s, %s, %s)",
-            [event.field, event.waba_id, Jsonb(event.value)],
-        )
-        for effect in effects(event):
-            parameters: dict[str, Any] = {"waba_id": event.waba_id, "at": event.at}
-            match effect:
-                case BlockAccount(reason, until):
-                    blocked = transaction.execute(_BLOCK_ACCOUNT, {**parameters, "reason": reason, "until": until})
-                    if blocked.rowcount:
-                        sentence = reason.removesuffix(f". {FIX}")
-                        alarm = Alarm("account_blocked", "account", event.waba_id, sentence, FIX)
-                        alarms.raise_alarm(transaction, alarm)
-                case ProbeAccount():
-                    transaction.execute(_LET_POLL_DECIDE, parameters)
-                case NumberNews(digits, tier, status, throughput):
-                    news = {"digits": digits, "tier": tier, "status": status, "throughput": throughput}
-                    transaction.execute(_NUMBER, {**parameters, **news})
-                case AccountTier(tier):
-                    transaction.execute(_TIER, {**parameters, "tier": tier})
-    about_templates = {event.waba_id for event in events if concerns_templates(event)}
-    meta_syncs.want_templates(transaction, sorted(about_templates))
-    meta_syncs.want_numbers(transaction, sorted({one.waba_id for one in events if not concerns_templates(one)}))
+def _hear_of_template(transaction: Connection, event: TemplateEvent) -> None:
+    """Stop it at once, or let the list be believed."""
+    parameters: dict[str, Any] = {
+        "status": event.event,
+        "meta_id": event.meta_template_id,
+        "waba_id": event.waba_id,
+        "name": event.name,
+        "language": event.language,
+    }
+    transaction.execute(_STOP_TEMPLATE if event.event in _STOPPED else _BELIEVE_TEMPLATE, parameters)
+
+
+def _hear_of_account(transaction: Connection, event: AccountEvent) -> None:
+    """Keep it for people, and let follow what follows for the numbers."""
+    transaction.execute(
+        "INSERT INTO audit_log (who, what, target, detail) VALUES ('meta', %s, %s, %s)",
+        [event.field, event.waba_id, Jsonb(event.value)],
+    )
+    for effect in effects(event):
+        parameters: dict[str, Any] = {"waba_id": event.waba_id, "at": event.at}
+        match effect:
+            case BlockAccount(reason, until):
+                blocked = transaction.execute(_BLOCK_ACCOUNT, {**parameters, "reason": reason, "until": until})
+                if blocked.rowcount:
+                    sentence = reason.removesuffix(f". {FIX}")
+                    alarms.raise_alarm(transaction, Alarm("account_blocked", "account", event.waba_id, sentence, FIX))
+            case ProbeAccount():
+                transaction.execute(_LET_POLL_DECIDE, parameters)
+            case NumberNews(digits, tier, status, throughput):
+                news = {"digits": digits, "tier": tier, "status": status, "throughput": throughput}
+                transaction.execute(_NUMBER, {**parameters, **news})
+            case AccountTier(tier):
+                transaction.execute(_TIER, {**parameters, "tier": tier})

@@ -160,6 +160,12 @@ def stop_template(db: Database, template_id: int, *, status: str) -> bool:
     Returns False if that was known.
     """
     with db.transaction() as transaction:
+        known = transaction.execute(
+            "SELECT waba_id FROM templates WHERE id = %s AND status = 'APPROVED'", [template_id]
+        ).fetchone()
+        if known is None:
+            return False
+        meta_syncs.want_templates(transaction, [known[0]])  # first, as account_news locks them
         stopped = transaction.execute(
             # Its list may go on saying APPROVED: believed again after a minute, longer each time.
             "UPDATE templates SET status = %s, updated_at = now(), refusals = refusals + 1,"
@@ -167,8 +173,6 @@ def stop_template(db: Database, template_id: int, *, status: str) -> bool:
             " WHERE id = %s AND status = 'APPROVED' RETURNING waba_id",
             [status, template_id],
         ).fetchone()
-        if stopped is not None:
-            meta_syncs.want_templates(transaction, [stopped[0]])
         return stopped is not None
 
 

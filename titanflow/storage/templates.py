@@ -33,6 +33,9 @@ _UPSERT = """
         components = EXCLUDED.components, updated_at = now()
 """
 
+# Whoever changes an account's templates by news locks this first, too: so the two never deadlock.
+_LOCK = "SELECT FROM meta_syncs WHERE subject = 'templates' AND key = %(waba_id)s FOR UPDATE"
+
 _MISSING = """
     UPDATE templates SET status = 'DELETED', updated_at = now()
     WHERE waba_id = %(waba_id)s AND meta_template_id IS NOT NULL AND status <> 'DELETED'
@@ -78,6 +81,7 @@ def replace(db: Database, waba_id: str, templates: list[dict[str, Any]], *, aske
     """
     parameters = _parameters(waba_id, templates, asked_at)
     with db.transaction() as transaction:
+        transaction.execute(_LOCK, parameters)
         count = transaction.execute(_UPSERT, parameters).rowcount
         transaction.execute(_MISSING, parameters)
         told = {"waba_id": waba_id, "no_template": NO_TEMPLATE_LEFT, "back": _BACK}

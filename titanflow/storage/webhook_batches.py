@@ -53,10 +53,8 @@ def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[R
         consent.hear(transaction, _inbox(transaction, batch.messages))
     for preference in sorted(batch.preferences, key=lambda one: (one.phone, one.at)):
         consent.prefer(transaction, preference)
-    if batch.template_events:
-        account_news.hear_of_templates(transaction, batch.template_events)
-    if batch.account_events:
-        account_news.hear_of_accounts(transaction, batch.account_events)
+    if batch.template_events or batch.account_events:
+        account_news.hear(transaction, batch.template_events, batch.account_events)
     if batch.quarantined:
         _quarantine(transaction, batch.quarantined)
     return reported
