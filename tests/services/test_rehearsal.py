@@ -213,6 +213,28 @@ def test_a_row_of_faults_counts_for_each_number(db: Database, database_url: str,
     assert [one for one in result["limits"] if one["kind"] == "breaker"] == []
 
 
+@pytest.mark.parametrize(
+    ("media", "failures"),
+    [
+        ({"media_id": 7}, []),
+        ({"link": "https://example.com/a.png"}, []),
+        ({"link": "ftp://example.com/a.png"}, [(131009, None)]),
+        ({}, [(-1, "header.link")]),
+    ],
+)
+def test_a_picture_in_the_header_is_there_or_missed(
+    db: Database, database_url: str, tmp_path: Path, media: dict[str, Any], failures: list[Any]
+) -> None:
+    campaign = a_campaign(db, contacts=3, state="ready")
+    components = [{"type": "HEADER", "format": "IMAGE"}, {"type": "BODY", "text": "Hello {{1}}, {{2}}."}]
+    _set(db, "UPDATE templates SET components = %s", orjson.dumps(components).decode())
+    _set(db, "UPDATE campaigns SET media = %s", orjson.dumps(media).decode())
+
+    result = _rehearse(db, database_url, tmp_path, campaign)["result"]
+
+    assert [(one["code"], one["parameter"]) for one in result["failures"]] == failures
+
+
 def test_only_the_latest_rehearsals_are_kept(db: Database) -> None:
     campaign = a_campaign(db, state="ready")
     _set(

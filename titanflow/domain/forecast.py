@@ -108,7 +108,7 @@ def rests_on(situation: Situation) -> list[str]:
     """Say what the range assumes."""
     plan = situation.plan
     said = [
-        f"Low: each number sends 98.5 % of its allowance without a stop, {plan.mps:,.0f} a second together.",
+        f"Low: each number sends 98 % of its allowance without a stop, {plan.mps:,.0f} a second together.",
         f"High: 80 % of that, at most {situation.concurrency / _SLOW_ANSWER_S:,.0f} a second and number because Meta"
         f" answers in half a second, plus {_OVERHEAD_S:.0f} s to start and to end"
         + (", and other campaigns on these numbers going on for as long." if situation.shared else "."),
