@@ -115,6 +115,19 @@ def test_what_came_in_takes_departures_away() -> None:
     assert len(left) <= 51
 
 
+def test_batches_that_came_in_hold_a_number_back_for_a_second_at_most() -> None:
+    """They added up once: four batches in one second let nothing leave for nearly four."""
+    gate = Gate(80, now_ns=0, lease_until_ns=10**18)
+    _pass(gate, [n * _MS for n in range(2_000)], workers=20)
+
+    for _ in range(4):
+        gate.skip(80, 2 * _SECOND)
+    left = _pass(gate, [2 * _SECOND + n * _MS for n in range(2_100)], workers=20)
+
+    assert not [at_ns for at_ns in left if at_ns < 2.9 * _SECOND]
+    assert len(left) > 70
+
+
 def test_nothing_leaves_after_the_lease() -> None:
     """Promise 2: whoever lost PostgreSQL stops by its own clock."""
     gate = Gate(100, now_ns=0, lease_until_ns=_SECOND)

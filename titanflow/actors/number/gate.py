@@ -72,6 +72,11 @@ class Gate:
         self._ramp_until_ns = until_ns + _RAMP_NS
 
     def skip(self, count: int, now_ns: int) -> None:
-        """Give up departures for what others count against the number's rate too: messages that came in."""
-        self.plan, _ = gcra.schedule(self.plan, count, now_ns=now_ns)
+        """Give up departures for what others count against the number's rate too: messages that came in.
+
+        However many came, and in however many batches: after a second Meta has forgotten them.
+        """
+        latest_ns = max(self.plan.next_at_ns, now_ns + gcra.SECOND_NS)
+        plan, _ = gcra.schedule(self.plan, count, now_ns=now_ns)
+        self.plan = replace(plan, next_at_ns=min(plan.next_at_ns, latest_ns))
         self._left.extend([now_ns] * count)
