@@ -40,3 +40,16 @@ def test_what_is_read_had_not_come_before_the_last_glance_but_one() -> None:
 
     assert glances.earliest == 1.001
     assert round(glances.worst_lag_s, 3) == 0.099
+
+
+def test_requests_that_waited_with_their_new_connections_are_not_held_against_the_sender() -> None:
+    """A judge who accepts late reads them later still: they may have been there before others that he read first."""
+    window = Window()
+    for n in range(10):
+        window.add(2.0, 1.95)
+        window.add(2.001, 1.5 + n / 1000)
+
+    window.add(2.6, 2.599)
+
+    assert window.held(2.6) == 11
+    assert window.worst == 20

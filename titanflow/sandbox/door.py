@@ -57,7 +57,7 @@ class Chaos:
 class Door(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_answering", "_at", "_chaos", "_idle_timer", "_meta", "_unread")
+    __slots__ = ("_answering", "_at", "_chaos", "_earliest", "_idle_timer", "_meta", "_unread")
 
     def __init__(self, meta: Meta, chaos: Chaos, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(manager, loop=loop, access_log=None)  # type: ignore[arg-type]
@@ -71,6 +71,8 @@ class Door(RequestHandler):
         """Be counted among the open connections."""
         super().connection_made(transport)
         self._chaos.doors.add(self)
+        # The first request may have waited with its connection, since before this process read from it.
+        self._earliest: float | None = self._meta.ledger.glances.earliest
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Be forgotten."""
@@ -134,8 +136,15 @@ class Door(RequestHandler):
             self._write(b"", "abort")
             return
         answer = messages.take(
-            self._meta, self._at, target[1].decode(), token, unread[end + 4 : whole], marketing_path=bool(target[2])
+            self._meta,
+            self._at,
+            target[1].decode(),
+            token,
+            unread[end + 4 : whole],
+            marketing_path=bool(target[2]),
+            earliest=self._earliest,
         )
+        self._earliest = None
         self._answering = True
         if answer.wait_s > 0:
             self._loop.call_later(answer.wait_s, self._finish, answer, closes)

@@ -4,6 +4,7 @@ Append only, in memory, in columns: some 150 bytes a message, so that a million 
 """
 
 from array import array
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +36,7 @@ class Window:
     def add(self, at: float, earliest: float | None = None) -> int:
         """Count one more event; return how many the second that ends now surely holds."""
         self._stamped.append(at)
-        self._earliest.append(at if earliest is None else min(at, earliest))
+        insort(self._earliest, at if earliest is None else min(at, earliest))  # at the end, but for new connections
         self.worst_stamped = max(self.worst_stamped, _held(self._stamped, at))
         held = _held(self._earliest, at)
         self.worst = max(self.worst, held)
@@ -113,13 +114,16 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._at)
 
-    def arrived(self, number: str, at: float) -> int:
-        """Count a POST of a number, whatever becomes of it. Returns how many this second surely holds."""
+    def arrived(self, number: str, at: float, earliest: float | None = None) -> int:
+        """Count a POST of a number, whatever becomes of it. Returns how many this second surely holds.
+
+        earliest: since when it may have been there; by default since the last glance but one.
+        """
         self.posts += 1
         window = self.windows.get(number)
         if window is None:
             window = self.windows[number] = Window()
-        return window.add(at, self.glances.earliest)
+        return window.add(at, self.glances.earliest if earliest is None else earliest)
 
     def accept(self, at: float, number: str, to: str, template: str, echo: str) -> int:
         """Enter an accepted message. Returns its row. to: in E.164 form, or a business-scoped user id."""

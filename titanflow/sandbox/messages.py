@@ -21,9 +21,21 @@ _HANG_S = 300.0
 _UNUSABLE = {"BANNED": 131031, "RESTRICTED": 131031, "DISCONNECTED": 133010, "MIGRATED": 133010, "PENDING": 131037}
 
 
-def take(meta: Meta, at: float, number_id: str, token: str, raw: bytes, *, marketing_path: bool = False) -> Answer:
-    """Judge one message and return its answer. at: monotonic time at which its first byte was seen."""
-    in_window = meta.ledger.arrived(number_id, at)
+def take(
+    meta: Meta,
+    at: float,
+    number_id: str,
+    token: str,
+    raw: bytes,
+    *,
+    marketing_path: bool = False,
+    earliest: float | None = None,
+) -> Answer:
+    """Judge one message and return its answer. at: monotonic time at which its first byte was seen.
+
+    earliest: since when it may have been there, if that is longer than what any request may have waited.
+    """
+    in_window = meta.ledger.arrived(number_id, at, earliest)
     try:
         meta.check_token(token)
         number = meta.number(number_id)
