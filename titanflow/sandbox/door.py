@@ -66,13 +66,13 @@ class Door(RequestHandler):
         self._at = 0.0
         self._answering = False
         self._idle_timer: asyncio.TimerHandle | None = None
+        # Made when the connection is accepted. Its first request may have waited with it, long before it is read.
+        self._earliest: float | None = meta.ledger.glances.earliest
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be counted among the open connections."""
         super().connection_made(transport)
         self._chaos.doors.add(self)
-        # The first request may have waited with its connection, since before this process read from it.
-        self._earliest: float | None = self._meta.ledger.glances.earliest
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Be forgotten."""
