@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from titanflow.storage.database import Connection, Database
+from titanflow.storage.earlier_attempts import EARLIER_DUE_AT, EARLIER_STATE
 from titanflow.storage.rows import fetch_all, fetch_one
 
 
@@ -198,12 +199,10 @@ def reopen(transaction: Connection, campaign_id: int, *, by: str) -> None:
 
 
 # Whoever waits for a retry goes back to what is true of the attempt before: it failed, or it may have been sent.
-_CANCEL_RETRYING = """
+_CANCEL_RETRYING = f"""
     WITH settled AS (
-        UPDATE message_logs
-        SET state = CASE WHEN failed_at IS NOT NULL THEN 'failed'::message_state
-                         WHEN doubted_at IS NOT NULL THEN 'in_doubt' ELSE 'cancelled' END,
-            due_at = CASE WHEN failed_at IS NULL THEN doubted_at END
+        UPDATE message_logs AS message
+        SET state = coalesce({EARLIER_STATE}, 'cancelled'), due_at = {EARLIER_DUE_AT}
         WHERE campaign_id = %(id)s AND due_at IS NOT NULL AND state = 'retrying'
         RETURNING state, error_code
     ), waiting AS (
@@ -226,7 +225,7 @@ _CANCEL_RETRYING = """
     SET pending = counter.pending + EXCLUDED.pending, retrying = counter.retrying + EXCLUDED.retrying,
         cancelled = counter.cancelled + EXCLUDED.cancelled, failed = counter.failed + EXCLUDED.failed,
         in_doubt = counter.in_doubt + EXCLUDED.in_doubt
-"""
+"""  # noqa: S608  (constants only)
 
 
 def cancel(db: Database, campaign_id: int, *, by: str, reason: str) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from psycopg.rows import class_row
 
 from titanflow.storage.database import Database
+from titanflow.storage.earlier_attempts import EARLIER_DUE_AT, EARLIER_STATE
 
 # After so long nobody can be waiting for Meta's answer any more: twice the request's time-out.
 IN_DOUBT_AFTER_S = 70
@@ -139,7 +140,8 @@ _CLAIM_AGAIN = f"{CANDIDATE_AGAIN}, {_ALL}, {CLAIMED_AGAIN} {RESULT_AGAIN}"
 # by one transaction and excluded by another. Suppressed people are few; this is rare.
 _LOCK_CAMPAIGN = "SELECT FROM campaigns WHERE id = %(campaign_id)s FOR UPDATE"
 
-_EXCLUDE = """
+# Whose earlier attempt failed or may have been sent stays that: "excluded" would say that nobody ever tried.
+_EXCLUDE = f"""
     WITH suppressed AS MATERIALIZED (
         SELECT contact.id, suppression.reason
         FROM contacts AS contact JOIN suppressions AS suppression ON suppression.phone = contact.phone
@@ -148,34 +150,44 @@ _EXCLUDE = """
           AND (suppression.expires_at IS NULL OR suppression.expires_at > now())
     ), withdrawn AS (
         UPDATE message_logs AS message
-        SET state = 'excluded', due_at = NULL
+        SET state = coalesce({EARLIER_STATE}, 'excluded'), due_at = {EARLIER_DUE_AT}
         FROM suppressed
         WHERE message.campaign_id = %(campaign_id)s AND message.contact_id = suppressed.id
           AND message.state = 'retrying'
-        RETURNING message.contact_id
+        RETURNING message.contact_id, message.state, message.error_code
     ), excluded AS (
         UPDATE contacts AS contact
         SET excluded_reason = suppressed.reason
         FROM suppressed
         WHERE contact.id = suppressed.id
-          AND (suppressed.id IN (SELECT contact_id FROM withdrawn)
+          AND (suppressed.id IN (SELECT contact_id FROM withdrawn WHERE state = 'excluded')
                OR NOT EXISTS (SELECT FROM message_logs AS message
                               WHERE message.campaign_id = %(campaign_id)s
                                 AND message.contact_id = suppressed.id))
         RETURNING contact.id, suppressed.reason
     ), counted AS (
-        INSERT INTO campaign_counters AS counter (campaign_id, node_id, pending, retrying, excluded)
-        SELECT %(campaign_id)s, %(node_id)s,
-               (SELECT count(*) FROM withdrawn) - count(*), -(SELECT count(*) FROM withdrawn), count(*)
-        FROM excluded HAVING count(*) > 0
+        INSERT INTO campaign_counters AS counter
+            (campaign_id, node_id, pending, retrying, excluded, failed, in_doubt)
+        SELECT %(campaign_id)s, %(node_id)s, again.excluded - alone.count, -again.count, alone.count, again.failed,
+               again.in_doubt
+        FROM (SELECT count(*) FROM excluded) AS alone,
+             (SELECT count(*), count(*) FILTER (WHERE state = 'excluded') AS excluded,
+                     count(*) FILTER (WHERE state = 'failed') AS failed,
+                     count(*) FILTER (WHERE state = 'in_doubt') AS in_doubt FROM withdrawn) AS again
+        WHERE alone.count + again.count > 0
         ON CONFLICT (campaign_id, node_id) DO UPDATE
         SET pending = counter.pending + EXCLUDED.pending, retrying = counter.retrying + EXCLUDED.retrying,
-            excluded = counter.excluded + EXCLUDED.excluded
+            excluded = counter.excluded + EXCLUDED.excluded, failed = counter.failed + EXCLUDED.failed,
+            in_doubt = counter.in_doubt + EXCLUDED.in_doubt
+    ), reason AS (
+        SELECT 'excluded'::message_state AS state, reason FROM excluded
+        UNION ALL
+        SELECT state, coalesce(error_code::text, 'unknown') FROM withdrawn WHERE state = 'failed'
     )
     INSERT INTO campaign_reasons AS counter (campaign_id, node_id, state, reason, count)
-    SELECT %(campaign_id)s, %(node_id)s, 'excluded', reason, count(*) FROM excluded GROUP BY reason
+    SELECT %(campaign_id)s, %(node_id)s, state, reason, count(*) FROM reason GROUP BY state, reason
     ON CONFLICT (campaign_id, node_id, state, reason) DO UPDATE SET count = counter.count + EXCLUDED.count
-"""
+"""  # noqa: S608  (constants only)
 
 
 def claim(
@@ -191,7 +203,8 @@ def claim(
 
     contact_ids: at most 500, in any order. again: they were refused for the time being (`retrying`) and are due.
     Returns one Claim per contact taken; one that is missing was claimed or cancelled meanwhile: send nothing to it.
-    A suppressed person becomes `excluded` here and is not taken. Nothing is taken unless the campaign runs and the
+    A suppressed person becomes `excluded` here and is not taken; one whose earlier attempt failed or may have been
+    sent becomes that again. Nothing is taken unless the campaign runs and the
     sender still holds the lease.
     Raises StorageUnavailable: what was claimed, if anything, will be found in doubt.
     """

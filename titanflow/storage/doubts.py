@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from titanflow.storage.campaigns import lock_state, reopen
 from titanflow.storage.database import Database
+from titanflow.storage.earlier_attempts import SUPPRESSED
 from titanflow.storage.effects import EFFECTS
 from titanflow.storage.rows import fetch_all
 
@@ -80,7 +81,7 @@ _RESEND_BY_POLICY = f"""
         {_LOCKED}
         FROM campaign JOIN message_logs AS message ON message.campaign_id = campaign.id
         WHERE message.due_at < now() - make_interval(hours => campaign.resend_after_hours)
-          AND message.state = 'in_doubt'
+          AND message.state = 'in_doubt' AND NOT {SUPPRESSED}
         ORDER BY message.id LIMIT 1000
         FOR UPDATE OF message
     ), {_MOVED}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from titanflow.storage.database import Database
+from titanflow.storage.earlier_attempts import DOUBTED_BEFORE
 from titanflow.storage.effects import EFFECTS
 
 SettledState = Literal["sent", "failed", "retrying", "in_doubt"]
@@ -46,7 +47,7 @@ _SETTLE = f"""
                    WHEN outcome.state IN ('sent', 'failed') THEN greatest(message.state, outcome.state)
                    WHEN message.state NOT IN ('claimed', 'in_doubt') THEN message.state
                    WHEN outcome.state = 'retrying' AND campaign.state IN ('cancelled', 'completed', 'failed')
-                       THEN 'cancelled'
+                       THEN CASE WHEN {DOUBTED_BEFORE} THEN 'in_doubt'::message_state ELSE 'cancelled' END
                    ELSE outcome.state
                END AS new_state
         FROM message_logs AS message
