@@ -56,6 +56,11 @@ class Stage:
         """Where the server is."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def server_pid(self) -> int:
+        """The server's master process and its session; 0 if it doesn't run."""
+        return self._server.pid if self._server is not None else 0
+
     def start(self) -> None:
         """Start everything from nothing, on a new database."""
         check_port(f"127.0.0.1:{self.port}", setting="--port")  # whoever answers there is not ours
