@@ -246,6 +246,14 @@ def cancel(db: Database, campaign_id: int, *, by: str, reason: str) -> bool:
     return row is not None
 
 
+_DELETES_OF_CAMPAIGN = (
+    "DELETE FROM replies WHERE (campaign_id, log_id) IN"
+    " (SELECT campaign_id, log_id FROM replies WHERE campaign_id = %s LIMIT 5000)",
+    "DELETE FROM message_logs WHERE id IN (SELECT id FROM message_logs WHERE campaign_id = %s LIMIT 5000)",
+    "DELETE FROM contacts WHERE id IN (SELECT id FROM contacts WHERE campaign_id = %s LIMIT 5000)",
+)
+
+
 def delete(db: Database, campaign_id: int) -> bool:
     """Delete a campaign that can't send any more, with all that belongs to it, in batches. Returns if it did."""
     if not change_state(
@@ -253,12 +261,7 @@ def delete(db: Database, campaign_id: int) -> bool:
     ):
         return False
     with db.connection() as connection:
-        for table in ("message_logs", "contacts"):
-            statement = (
-                "DELETE FROM message_logs WHERE id IN (SELECT id FROM message_logs WHERE campaign_id = %s LIMIT 5000)"
-                if table == "message_logs"
-                else "DELETE FROM contacts WHERE id IN (SELECT id FROM contacts WHERE campaign_id = %s LIMIT 5000)"
-            )
+        for statement in _DELETES_OF_CAMPAIGN:
             while connection.execute(statement, [campaign_id]).rowcount:
                 pass
         connection.execute("DELETE FROM campaign_counters WHERE campaign_id = %s", [campaign_id])

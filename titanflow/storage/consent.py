@@ -6,7 +6,7 @@ Written in the commit that stores the message. Each way lifts only what it has s
 from collections.abc import Sequence
 
 from titanflow.domain.phones import same_person
-from titanflow.domain.stop_words import intent
+from titanflow.domain.replies import Heard
 from titanflow.domain.webhooks import InboundMessage, Preference
 from titanflow.storage.database import Connection
 
@@ -57,16 +57,14 @@ _SWITCHED_ON = """
 """
 
 
-def hear(transaction: Connection, messages: Sequence[InboundMessage]) -> None:
+def hear(transaction: Connection, heard: Sequence[Heard]) -> None:
     """Carry out what new messages say about being written to. The latest of a person decides. Costs nothing else."""
-    said = [(one, wish) for one in messages if (wish := intent(one.type, one.content)) is not None]
+    said = [one for one in heard if one.intent is not None]
     if not said:
         return
-    latest = {}
-    for one, wish in sorted(said, key=lambda pair: pair[0].at):
-        latest[one.sender] = (one, wish)
-    for wish, statement in (("stop", _STOP), ("start", _START)):
-        who = [one for one, wanted in latest.values() if wanted == wish]
+    latest = {one.message.sender: one for one in sorted(said, key=lambda one: one.message.at)}
+    for intent, statement in (("stop", _STOP), ("start", _START)):
+        who = [one.message for one in latest.values() if one.intent == intent]
         if who:
             transaction.execute(statement, _people(who))
 

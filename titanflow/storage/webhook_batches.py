@@ -5,6 +5,7 @@ refused ones go to webhook_quarantine.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import orjson
 import psycopg
@@ -12,7 +13,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from titanflow.domain.webhooks import InboundMessage, Quarantined, StatusUpdate, WebhookBatch
-from titanflow.storage import account_news, consent, statuses
+from titanflow.storage import account_news, consent, conversation_rules, statuses
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.statuses import Reported, StatusRow
 
@@ -20,10 +21,19 @@ log = structlog.get_logger()
 
 
 def store(db: Database, batch: WebhookBatch, *, node_id: int) -> list[Reported]:
-    """Write a batch in one commit. Returns what statuses changed. Repeating it changes nothing but the quarantine.
+    """Write a batch. Returns what statuses changed. Repeating it changes nothing but the quarantine.
 
+    One commit; two if it has messages. Those go first and apart, since both they and statuses lock rows of stats_hourly
+    in order, and one transaction that does it twice could wait in a circle with another one.
     Raises StorageUnavailable: whether it was written is unknown, and Meta will deliver it again.
     """
+    if batch.messages and len(batch) > len(batch.messages):
+        _store(db, WebhookBatch(messages=batch.messages), node_id)
+        batch = replace(batch, messages=())
+    return _store(db, batch, node_id)
+
+
+def _store(db: Database, batch: WebhookBatch, node_id: int) -> list[Reported]:
     try:
         with db.transaction() as transaction:
             return _write(transaction, batch, node_id)
@@ -50,7 +60,7 @@ def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[R
     if batch.statuses:
         reported = statuses.apply(transaction, [_row(status) for status in batch.statuses], node_id=node_id)
     if batch.messages:
-        consent.hear(transaction, _inbox(transaction, batch.messages))
+        conversation_rules.follow(transaction, _inbox(transaction, batch.messages))
     for preference in sorted(batch.preferences, key=lambda one: (one.phone, one.at)):
         consent.prefer(transaction, preference)
     if batch.template_events or batch.account_events:

@@ -1,0 +1,31 @@
+"""Meta's webhooks as bodies, through the parser and the group commit, as the door hands them on."""
+
+import time
+from typing import Any
+
+import orjson
+
+from titanflow.domain.webhooks import WebhookBatch, parse
+from titanflow.storage.database import Database
+from titanflow.storage.webhook_batches import store
+
+NOW = int(time.time())
+
+
+def says(text: str, *, wamid: str, sender: str = "491510000000", at: int = NOW, **more: Any) -> dict[str, Any]:
+    """A text message. more: further members, such as context."""
+    return {"from": sender, "id": wamid, "timestamp": str(at), "type": "text", "text": {"body": text}, **more}
+
+
+def body_of(*messages: dict[str, Any], number: str = "1001", statuses: Any = ()) -> bytes:
+    """One webhook with messages of one number."""
+    value = {"metadata": {"phone_number_id": number}, "messages": list(messages), "statuses": list(statuses)}
+    return orjson.dumps({"entry": [{"id": "9001", "changes": [{"field": "messages", "value": value}]}]})
+
+
+def webhook(db: Database, *messages: dict[str, Any], number: str = "1001", statuses: Any = ()) -> WebhookBatch:
+    """Commit one webhook's messages, as the ingestor does."""
+    batch = parse(body_of(*messages, number=number, statuses=statuses))
+    assert batch.quarantined == ()
+    store(db, batch, node_id=3)
+    return batch
