@@ -1,5 +1,6 @@
 """Each command once, against a real database, and a real server where it needs one."""
 
+import getpass
 import gzip
 import json
 import sys
@@ -8,13 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import structlog
 
 from tests.support.builders import a_campaign, a_number, a_template
 from tests.support.servers import short_folder
 from titanflow import cli, embedded
+from titanflow.cli.commands import root
 from titanflow.cli.stage import Stage
+from titanflow.storage import audit_log
 from titanflow.storage.database import Database
 
 Run = Callable[..., tuple[int, str, str]]
@@ -283,3 +287,58 @@ def test_a_campaign_is_rehearsed_without_a_server(
     assert "example rates, not today's price list" in out
     code, _, err = run("campaign", "rehearse", 99)
     assert (code, len(err.strip().splitlines())) == (66, 1)
+
+
+_READ_ONLY = {
+    "audit", "bench", "campaign export", "campaign list", "campaign show", "campaign stats", "demo", "doctor",
+    "migrate", "number list", "number show", "sandbox", "serve", "template list", "template show", "token list", "tree",
+}  # fmt: skip
+_THROUGH_THE_SERVER = {"campaign import", "number sync", "template sync"}  # the server's audit log names the token
+_KEPT = {
+    "campaign cancel", "campaign create", "campaign doubts", "campaign pause", "campaign rehearse", "campaign resume",
+    "campaign retry", "campaign start", "number add", "number change", "number pause", "number resume", "token create",
+    "token revoke",
+}  # fmt: skip
+
+
+def _names(group: click.Group) -> Iterator[str]:
+    for name, command in group.commands.items():
+        yield from (f"{name} {inner}" for inner in _names(command)) if isinstance(command, click.Group) else [name]
+
+
+def test_every_command_either_changes_nothing_or_is_kept_in_the_audit_log() -> None:
+    """Whoever adds a command says which; one that changes something opens the database by `changing`."""
+    assert set(_names(root)) == _READ_ONLY | _THROUGH_THE_SERVER | _KEPT
+
+
+def test_the_audit_log_keeps_who_ran_which_command_and_how_it_ended(run: Run, db: Database) -> None:
+    campaign = a_campaign(db, contacts=1, state="running")
+    outcomes = [
+        ("token create", run("token", "create", "me", "--scope", "send")),
+        ("token revoke", run("token", "revoke", 1)),
+        ("token revoke", run("token", "revoke", 999)),
+        ("number add", run("number", "add", "2001", "--waba-id", "9001", "--access-token", "secret-text")),
+        ("number change", run("number", "change", "2001", "--max-mps", 90)),
+        ("number pause", run("number", "pause", "2001")),
+        ("number resume", run("number", "resume", "2001")),
+        ("campaign create", run("campaign", "create", "Later")),
+        ("campaign pause", run("campaign", "pause", campaign.id)),
+        ("campaign resume", run("campaign", "resume", campaign.id)),
+        ("campaign start", run("campaign", "start", campaign.id)),
+        ("campaign retry", run("campaign", "retry", campaign.id)),
+        ("campaign doubts", run("campaign", "doubts", campaign.id, "--as", "failed", "--older-than-hours", 1)),
+        ("campaign cancel", run("campaign", "cancel", campaign.id)),
+        ("campaign start", run("campaign", "start", campaign.id)),
+        ("campaign rehearse", run("campaign", "rehearse", campaign.id)),
+    ]
+    run("campaign", "doubts", campaign.id)  # only looks
+
+    entries = audit_log.page(db, before=2**62, limit=99)[0][::-1]
+
+    assert [one["what"] for one in entries] == [f"titanflow {name}" for name, _ in outcomes]
+    assert {one["who"] for one in entries} == {f"cli:{getpass.getuser()}"}
+    assert [one["outcome"] for one in entries] == ["refused" if code else "done" for _, (code, _, _) in outcomes]
+    assert [one["target"] for one in entries][1:4] == ["token 1", "token 999", "number 2001"]
+    assert entries[2]["detail"]["code"] == "token_not_found"
+    assert "secret-text" not in str(entries)
+    assert _json(run, "campaign", "show", campaign.id)["state_by"] == f"cli:{getpass.getuser()}"

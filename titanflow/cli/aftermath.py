@@ -2,7 +2,7 @@
 
 import click
 
-from titanflow.cli.environment import database, fast_copy
+from titanflow.cli.environment import changing, database, fast_copy, who
 from titanflow.cli.output import as_json, columns, show
 from titanflow.domain.retries import UNKNOWN
 from titanflow.errors import InvalidInput
@@ -23,8 +23,8 @@ def retry(campaign_id: int, codes: tuple[str, ...], json_out: bool) -> None:
     wrong = [code for code in codes if code != UNKNOWN and not code.lstrip("-").isdigit()]
     if wrong:
         raise InvalidInput(f"'{wrong[0]}' is no code", fix="Give numbers as in docs/errors.md, or 'unknown'.")
-    with database() as db, fast_copy() as told:
-        show(retries.retry(db, told, campaign_id, set(codes), by="cli"), json_out)
+    with changing(f"campaign {campaign_id}") as db, fast_copy() as told:
+        show(retries.retry(db, told, campaign_id, set(codes), by=who()), json_out)
 
 
 @click.command("doubts")
@@ -43,15 +43,16 @@ def show_doubts(
     failed: it never arrived, a retry may send it. sent: it arrived. resend: send it again now; whoever did get it gets
     it twice.
     """
-    with database() as db, fast_copy() as told:
-        if verdict is None:
+    if verdict is None:
+        with database() as db:
             page = doubts.page(db, campaign_id, after=0, limit=_MOST)
-            shown = ("log_id", "phone", "attempt", "since", "evidence", "expect")
-            show(page if json_out else columns(page["items"], *shown), json_out)
-            return
-        if bool(log_ids) == (older_than_hours is not None):
-            raise InvalidInput("Which ones?", fix="Give either --log-id or --older-than-hours.")
+        shown = ("log_id", "phone", "attempt", "since", "evidence", "expect")
+        show(page if json_out else columns(page["items"], *shown), json_out)
+        return
+    if bool(log_ids) == (older_than_hours is not None):
+        raise InvalidInput("Which ones?", fix="Give either --log-id or --older-than-hours.")
+    with changing(f"campaign {campaign_id}") as db, fast_copy() as told:
         answer = doubts.resolve(
-            db, told, campaign_id, verdict, log_ids=log_ids, older_than_hours=older_than_hours, by="cli"
+            db, told, campaign_id, verdict, log_ids=log_ids, older_than_hours=older_than_hours, by=who()
         )
         show(answer, json_out)

@@ -11,7 +11,7 @@ import click
 
 from titanflow.cli import rehearsal
 from titanflow.cli.api_client import ApiClient
-from titanflow.cli.environment import database, fast_copy, on_server
+from titanflow.cli.environment import changing, database, fast_copy, on_server, who
 from titanflow.cli.output import as_json, columns, show
 from titanflow.errors import InvalidInput, TitanFlowError
 from titanflow.http.api.campaigns import DEFAULTS, CampaignFields, export_lines
@@ -54,7 +54,7 @@ def create(
     fields = {**_json_of(body), **{key: value for key, value in given.items() if value}}
     values = checked(CampaignFields, fields).values()
     template_ids, numbers = values.pop("template_ids", []), values.pop("phone_number_ids", [])
-    with database() as db:
+    with changing(f"campaign {values.get('name', '')}") as db:
         made = service.create(db, {**DEFAULTS, **values}, template_ids=template_ids, number_ids=numbers)
     show(made, json_out)
 
@@ -105,8 +105,8 @@ def _change(verb: str, run: Callable[..., dict[str, Any]], what: str) -> None:
     @click.argument("campaign_id", type=int)
     @as_json
     def change(campaign_id: int, json_out: bool) -> None:
-        with database() as db, fast_copy() as told:
-            show(run(db, told, campaign_id, by="cli"), json_out)
+        with changing(f"campaign {campaign_id}") as db, fast_copy() as told:
+            show(run(db, told, campaign_id, by=who()), json_out)
 
 
 _change("start", service.start, "Start sending, or schedule it if its time is still to come.")
@@ -132,7 +132,7 @@ def rehearse(campaign_id: int, json_out: bool) -> None:
 
     Runs on this machine and needs no server. Exit code 1 if the rehearsal did not come to its end.
     """
-    with database() as db:
+    with changing(f"campaign {campaign_id}") as db:
         found = rehearsal.run(db, campaign_id)
     if json_out:
         show(found, True)

@@ -1,6 +1,8 @@
 """What commands work on: the settings, the database and Redis they name, or a running server's API."""
 
+import getpass
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -12,6 +14,7 @@ from titanflow import embedded
 from titanflow import settings as settings_module
 from titanflow.cli.api_client import ApiClient
 from titanflow.errors import ConfigurationError
+from titanflow.services import audit
 from titanflow.settings import Settings
 from titanflow.storage import migrations
 from titanflow.storage.database import Database
@@ -48,6 +51,30 @@ def database() -> Iterator[Database]:
         yield lent
     finally:
         lent.close()
+
+
+def who() -> str:
+    """Name the person at the keyboard, as the audit log and reasons show it: cli:ana."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (OSError, KeyError):  # a container's user without a name
+        return f"cli:{os.getuid()}"
+
+
+@contextmanager
+def changing(target: str) -> Iterator[Database]:
+    """Lend the database to a command that changes something: the audit log keeps who ran it, on what, how it ended."""
+    with database() as lent:
+        with audit.recorded(lent, who=who(), what=_command(), target=target, host=socket.gethostname()):
+            yield lent
+
+
+def _command() -> str:
+    names, context = [], click.get_current_context()
+    while context.parent is not None:
+        names.append(context.info_name or "")
+        context = context.parent
+    return " ".join(["titanflow", *reversed(names)])
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from titanflow.cli.api_client import ApiClient
-from titanflow.cli.environment import database, fast_copy, on_server, settings
+from titanflow.cli.environment import changing, database, fast_copy, on_server, settings
 from titanflow.cli.output import as_json, columns, show
 from titanflow.domain.vault import Vault
 from titanflow.errors import Conflict, NotFound
@@ -33,7 +33,7 @@ def add(json_out: bool, **fields: Any) -> None:
     """Add a number. Its access token is kept encrypted and never shown again."""
     vault = Vault(settings().require_secret_keys())
     body = checked(NewNumber, fields).model_dump()
-    with database() as db:
+    with changing(f"number {body['phone_number_id']}") as db:
         made = phone_numbers.insert(db, {**body, "access_token": vault.encrypt(body["access_token"])})
     if made is None:
         raise Conflict(f"Number {body['phone_number_id']} is there already", code="number_exists")
@@ -71,7 +71,7 @@ def change(phone_number_id: str, json_out: bool, **fields: Any) -> None:
     body = checked(NumberChange, fields).model_dump()
     if body["access_token"] is not None:
         body["access_token"] = Vault(settings().require_secret_keys()).encrypt(body["access_token"])
-    with database() as db:
+    with changing(f"number {phone_number_id}") as db:
         changed = _found(phone_numbers.update(db, phone_number_id, body), phone_number_id)
     _tell()
     show(changed, json_out)
@@ -103,7 +103,7 @@ def sync(server: ApiClient, phone_number_id: str, json_out: bool) -> None:
 
 
 def _set_state(phone_number_id: str, state: str, reason: str | None, json_out: bool) -> None:
-    with database() as db:
+    with changing(f"number {phone_number_id}") as db:
         changed = _found(phone_numbers.set_state(db, phone_number_id, state=state, reason=reason), phone_number_id)
     _tell()
     show(changed, json_out)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from titanflow.cli.environment import who
 from titanflow.services import rehearsals as service
 from titanflow.storage import rehearsals
 from titanflow.storage.database import Database
@@ -18,7 +19,7 @@ _POLL_S = 0.2
 
 def run(db: Database, campaign_id: int) -> dict[str, Any]:
     """Rehearse and return the finished rehearsal; if one of this campaign runs already, wait for that one."""
-    made, is_new = service.begin(db, campaign_id, by="cli", here=True)
+    made, is_new = service.begin(db, campaign_id, by=who(), here=True)
     if not is_new:
         while made["state"] == "running":
             time.sleep(_POLL_S)

@@ -10,6 +10,7 @@ import orjson
 from titanflow.http import health, problems
 from titanflow.http.api import (
     alarms,
+    audit_log,
     campaigns,
     contacts,
     doubts,
@@ -19,13 +20,14 @@ from titanflow.http.api import (
     rehearsals,
     templates,
 )
+from titanflow.http.audit import AuditTrail
 from titanflow.http.auth import Authentication
 from titanflow.http.context import Context
 from titanflow.http.web import doubts as doubts_page
 from titanflow.http.web import pages
 from titanflow.http.webhooks.resource import Webhook
 
-_API = (phone_numbers, templates, media, campaigns, contacts, doubts, rehearsals, operations, alarms)
+_API = (phone_numbers, templates, media, campaigns, contacts, doubts, rehearsals, operations, alarms, audit_log)
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -43,7 +45,7 @@ class _SecurityHeaders:
 def create_app(context: Context) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the app. Every resource class says which scope each method needs."""
     app = falcon.App()
-    app.add_middleware([_SecurityHeaders(), Authentication(context)])
+    app.add_middleware([_SecurityHeaders(), Authentication(context), AuditTrail(context)])
     handler = falcon.media.JSONHandler(dumps=partial(orjson.dumps, option=orjson.OPT_UTC_Z), loads=orjson.loads)
     app.resp_options.media_handlers["application/json"] = handler
     problems.install(app)

@@ -61,6 +61,8 @@ def read_json(request: falcon.Request, model: type[M]) -> M:
         parsed = orjson.loads(raw or b"{}")
     except orjson.JSONDecodeError as error:
         raise InvalidInput("The body is not valid JSON", why=str(error), code="invalid_json", status=400) from None
+    if isinstance(parsed, dict):
+        request.context.fields = [str(name)[:50] for name in parsed]  # for the audit log
     return checked(model, parsed)
 
 

@@ -37,6 +37,7 @@ _RETRY_AFTER_S = {429: "10", 503: "1"}
 def _answer(response: falcon.Response, status: int, code: str, title: str, detail: str, **more: object) -> None:
     response.status = status
     response.content_type = "application/problem+json"
+    response.context.code = code
     response.data = orjson.dumps(
         {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "code": code, **more},
         default=str,

@@ -38,9 +38,9 @@ class ClearAlarm:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def on_post(self, _: falcon.Request, response: falcon.Response, alarm_id: int) -> None:
+    def on_post(self, request: falcon.Request, response: falcon.Response, alarm_id: int) -> None:
         """Answer {"id","state"}; idempotent. It opens again if it happens again. 404 alarm_not_found."""
-        if not alarms.clear(self._context.db, alarm_id, by="operator"):
+        if not alarms.clear(self._context.db, alarm_id, by=request.context.who):
             raise NotFound(f"There is no alarm {alarm_id}", code="alarm_not_found")
         response.media = {"id": alarm_id, "state": "cleared"}
 

@@ -1,5 +1,7 @@
 """/supervision, /nodes, /tokens: for operators."""
 
+from datetime import UTC, datetime, timedelta
+
 import falcon
 import structlog
 from pydantic import Field
@@ -79,6 +81,7 @@ class NewToken(Body):
 
     name: str = Field(min_length=1, max_length=100)
     scope: str = Field(pattern="^(read|send|admin)$")
+    expires_in_days: int | None = Field(default=None, ge=1, le=3650)
 
 
 class Tokens:
@@ -98,7 +101,9 @@ class Tokens:
         """Make one; this is the only time it is shown."""
         body = read_json(request, NewToken)
         response.status = 201
-        response.media = {"name": body.name, "token": service.create(self._context.db, body.name, body.scope)}
+        ends = datetime.now(UTC) + timedelta(days=body.expires_in_days) if body.expires_in_days else None
+        token = service.create(self._context.db, body.name, body.scope, expires_at=ends)
+        response.media = {"name": body.name, "token": token, "expires_at": ends}
 
 
 class Token:
@@ -110,7 +115,7 @@ class Token:
         self._context = context
 
     def on_delete(self, _: falcon.Request, response: falcon.Response, token_id: int) -> None:
-        """Revoke it; takes effect within five seconds."""
+        """Revoke it; takes effect within a second, in all processes."""
         if not tokens.revoke(self._context.db, token_id):
             raise NotFound(f"There is no token {token_id}", code="token_not_found")
         response.status = 204

@@ -1,0 +1,110 @@
+"""Who did what: every request that may change something is kept, by whom and how it ended."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.servers import short_folder
+from titanflow.cli.stage import Stage
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with short_folder() as folder:
+        made = Stage(folder / "data", speed=10)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
+
+
+def ask(
+    stage: Stage, method: str, path: str, body: object = None, *, token: str | None = None, **headers: str
+) -> tuple[int, Any, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=20)
+    bearer = stage.token if token is None else token
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    if bearer:
+        given["Authorization"] = f"Bearer {bearer}"
+    try:
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        connection.request(method, path, data, given)
+        answer = connection.getresponse()
+        text = answer.read()
+        parsed = json.loads(text) if text[:1] in (b"{", b"[") else text
+        return answer.status, parsed, {key.lower(): value for key, value in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def _entries(stage: Stage, **filters: str) -> list[dict[str, Any]]:
+    query = "&".join(f"{key}={value}" for key, value in filters.items())
+    items: list[dict[str, Any]] = stage.api.get(f"/api/v1/audit-log?limit=200&{query}")["items"]
+    return items
+
+
+def test_changes_are_kept_with_their_token_and_outcome_and_reads_are_not(stage: Stage) -> None:
+    secret = {"phone_number_id": "3001", "waba_id": "9001", "access_token": "secret-token-value"}
+    token = ask(stage, "POST", "/api/v1/tokens", {"name": "crm", "scope": "admin"})[1]["token"]
+    ask(stage, "POST", "/api/v1/phone-numbers", secret, token=token)
+    campaign_id = ask(stage, "POST", "/api/v1/campaigns", {"name": "c"}, token=token)[1]["id"]
+    ask(stage, "POST", f"/api/v1/campaigns/{campaign_id}/start", token=token)
+    ask(stage, "GET", "/api/v1/campaigns", token=token)
+    ask(stage, "POST", "/api/v1/campaigns", b"{", token=token)
+    ask(stage, "DELETE", f"/api/v1/campaigns/{campaign_id}", token=token)
+
+    mine = _entries(stage, who="token%202")
+
+    assert [(one["what"], one["target"], one["outcome"]) for one in reversed(mine)] == [
+        ("POST /phone-numbers", "/phone-numbers", "done"),
+        ("POST /campaigns", "/campaigns", "done"),
+        ("POST /campaigns/{campaign_id}/start", f"/campaigns/{campaign_id}/start", "refused"),
+        ("POST /campaigns", "/campaigns", "refused"),
+        ("DELETE /campaigns/{campaign_id}", f"/campaigns/{campaign_id}", "done"),
+    ]
+    assert {one["who"] for one in mine} == {"token 2 (crm)"}
+    assert mine[2]["detail"]["code"] == "no_template"
+    assert mine[4]["detail"]["fields"] == ["access_token", "phone_number_id", "waba_id"]
+    assert "secret-token-value" not in json.dumps(mine)
+
+
+def test_the_log_is_for_admins_and_comes_in_pages_and_by_filters(stage: Stage) -> None:
+    weak = ask(stage, "POST", "/api/v1/tokens", {"name": "weak", "scope": "send"})[1]["token"]
+    for name in ("a", "b", "c"):
+        ask(stage, "POST", "/api/v1/campaigns", {"name": name}, token=weak)
+
+    assert ask(stage, "GET", "/api/v1/audit-log", token=weak)[0] == 403
+    first = stage.api.get("/api/v1/audit-log?limit=2&what=POST%20/campaigns")
+    second = stage.api.get(f"/api/v1/audit-log?limit=2&what=POST%20/campaigns&cursor={first['next_cursor']}")
+    ids = [one["id"] for one in first["items"] + second["items"]]
+    assert len(ids) >= 3
+    assert ids == sorted(ids, reverse=True)
+    assert first["total"] >= 3
+    assert _entries(stage, since="2100-01-01T00:00:00Z") == []
+    assert len(_entries(stage, until="2100-01-01T00:00:00Z")) > 3
+    assert ask(stage, "GET", "/api/v1/audit-log?since=yesterday")[1]["code"] == "invalid_input"
+    assert ask(stage, "GET", "/api/v1/audit-log?since=2026-01-01T00:00:00")[0] == 422
+
+
+def test_a_phone_in_a_path_is_kept_masked(stage: Stage) -> None:
+    ask(stage, "POST", "/api/v1/phone-numbers/%2B4915112345678/pause")
+
+    assert _entries(stage)[0]["target"] == "/phone-numbers/+4915...78/pause"
+
+
+def test_a_token_may_end_by_itself_and_its_revocation_counts_within_a_second(stage: Stage) -> None:
+    made = ask(stage, "POST", "/api/v1/tokens", {"name": "guest", "scope": "read", "expires_in_days": 1})[1]
+    assert ask(stage, "GET", "/api/v1/campaigns", token=made["token"])[0] == 200
+    listed = next(one for one in stage.api.get("/api/v1/tokens")["items"] if one["name"] == "guest")
+    assert listed["expires_at"] == made["expires_at"]
+    assert listed["last_used_at"] is not None
+
+    ask(stage, "DELETE", f"/api/v1/tokens/{listed['id']}")
+    time.sleep(1.0)  # the promise is about wall time
+
+    assert ask(stage, "GET", "/api/v1/campaigns", token=made["token"])[0] == 401
