@@ -62,34 +62,35 @@ _ATTRIBUTE = """
         ORDER BY reply.log_id FOR UPDATE OF reply
     ), counted AS (
         INSERT INTO replies (log_id, campaign_id, number_id, template_id, at, seconds, hour)
-        SELECT id, campaign_id, number_id, template_id, at, seconds, date_trunc('hour', now())
+        SELECT id, campaign_id, number_id, template_id, at, seconds, date_bin('15 minutes', at, 'epoch')
         FROM first WHERE id NOT IN (SELECT log_id FROM known) ORDER BY id
         ON CONFLICT DO NOTHING
         RETURNING *
     ), moved AS (
         -- An earlier answer that came later: the same reply, faster than was thought.
-        UPDATE replies AS reply SET at = first.at, seconds = first.seconds
+        UPDATE replies AS reply
+        SET at = first.at, seconds = first.seconds, hour = date_bin('15 minutes', first.at, 'epoch')
         FROM first JOIN known ON known.log_id = first.id
         WHERE reply.campaign_id = known.campaign_id AND reply.log_id = known.log_id AND first.at < known.at
-        RETURNING reply.*, known.seconds AS seconds_before
+        RETURNING reply.*, known.seconds AS seconds_before, known.hour AS hour_before
+    ), change AS (
+        SELECT campaign_id, hour, number_id, template_id, seconds, 1 AS count FROM counted
+        UNION ALL
+        SELECT campaign_id, hour, number_id, template_id, seconds, 1 FROM moved
+        UNION ALL
+        SELECT campaign_id, hour_before, number_id, template_id, seconds_before, -1 FROM moved
     ), rolled_up AS (
         INSERT INTO stats_hourly AS roll_up (campaign_id, hour, number_id, template_id, replied)
-        SELECT campaign_id, hour, number_id, template_id, count(*) FROM counted
+        SELECT campaign_id, hour, number_id, template_id, sum(count) FROM change
         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
         ON CONFLICT (campaign_id, hour, number_id, template_id) DO UPDATE
         SET replied = roll_up.replied + EXCLUDED.replied
     )
     INSERT INTO reply_times AS roll_up (campaign_id, hour, number_id, template_id, within_s, replied, seconds)
     SELECT campaign_id, hour, number_id, template_id,
-           (SELECT min(bound) FROM unnest(%(within_s)s::integer[]) AS bound WHERE bound >= change.took) AS within_s,
-           sum(change.count), sum(change.count * change.took)
-    FROM (
-        SELECT campaign_id, hour, number_id, template_id, seconds AS took, 1 AS count FROM counted
-        UNION ALL
-        SELECT campaign_id, hour, number_id, template_id, seconds, 1 FROM moved
-        UNION ALL
-        SELECT campaign_id, hour, number_id, template_id, seconds_before, -1 FROM moved
-    ) AS change
+           (SELECT min(bound) FROM unnest(%(within_s)s::integer[]) AS bound WHERE bound >= seconds) AS within_s,
+           sum(count), sum(count * seconds)
+    FROM change
     GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
     ON CONFLICT (campaign_id, hour, number_id, template_id, within_s) DO UPDATE
     SET replied = roll_up.replied + EXCLUDED.replied, seconds = roll_up.seconds + EXCLUDED.seconds
