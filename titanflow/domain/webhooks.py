@@ -22,7 +22,10 @@ _LATEST = 253402300799  # year 9999
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """One status of one message. log_id and attempt: from our echo, both or neither."""
+    """One status of one message. log_id and attempt: from our echo, both or neither.
+
+    reply_id: in place of log_id, if it is a reply of the inbox.
+    """
 
     wamid: str
     status: Status
@@ -31,6 +34,7 @@ class StatusUpdate:
     attempt: int | None
     error_code: int | None
     error_detail: str | None
+    reply_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +215,14 @@ class _Reader:
         if status not in _STATUSES:
             raise _Unreadable("an unknown status")
         wamid = _text(one.get("id"), "the message id")
-        ours = echo.decode(one.get("biz_opaque_callback_data"))
+        echoed = one.get("biz_opaque_callback_data")
         code, detail = _error(one.get("errors")) if status == "failed" else (None, None)
-        log_id, attempt = ours or (None, None)
-        self.statuses.append(
-            StatusUpdate(wamid, cast("Status", status), _time(one.get("timestamp")), log_id, attempt, code, detail)
-        )
+        log_id, attempt = echo.decode(echoed) or (None, None)
+        reply_id = None
+        if log_id is None:
+            reply_id, attempt = echo.decode_reply(echoed) or (None, None)
+        at = _time(one.get("timestamp"))
+        self.statuses.append(StatusUpdate(wamid, cast("Status", status), at, log_id, attempt, code, detail, reply_id))
 
     def message(self, number: str, names: dict[str, str], one: dict[str, Any]) -> None:
         wamid = _text(one.get("id"), "the message id")

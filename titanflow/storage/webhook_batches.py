@@ -7,14 +7,14 @@ refused ones go to webhook_quarantine.
 from collections.abc import Sequence
 from dataclasses import replace
 
-import orjson
 import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from titanflow.domain.webhooks import InboundMessage, Quarantined, StatusUpdate, WebhookBatch
-from titanflow.storage import account_news, consent, conversation_rules, statuses
+from titanflow.domain.webhooks import Quarantined, StatusUpdate, WebhookBatch
+from titanflow.storage import account_news, consent, conversation_rules, inbox, outbox, statuses
 from titanflow.storage.database import Connection, Database
+from titanflow.storage.outbox import ReplyStatus
 from titanflow.storage.statuses import Reported, StatusRow
 
 log = structlog.get_logger()
@@ -57,10 +57,14 @@ def _one_by_one(db: Database, batch: WebhookBatch, node_id: int) -> list[Reporte
 
 def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[Reported]:
     reported: list[Reported] = []
-    if batch.statuses:
-        reported = statuses.apply(transaction, [_row(status) for status in batch.statuses], node_id=node_id)
+    rows = [_row(status) for status in batch.statuses if status.reply_id is None]
+    if rows:
+        reported = statuses.apply(transaction, rows, node_id=node_id)
+    if len(rows) < len(batch.statuses):
+        outbox.report(transaction, _of_replies(batch.statuses))
     if batch.messages:
-        conversation_rules.follow(transaction, _inbox(transaction, batch.messages))
+        received = inbox.receive(transaction, batch.messages)
+        conversation_rules.follow(transaction, [one.message for one in received])
     for preference in sorted(batch.preferences, key=lambda one: (one.phone, one.at)):
         consent.prefer(transaction, preference)
     if batch.template_events or batch.account_events:
@@ -82,51 +86,12 @@ def _row(status: StatusUpdate) -> StatusRow:
     )
 
 
-_INBOX = """
-    WITH message AS (
-        SELECT * FROM unnest(%(numbers)s::text[], %(wamids)s::text[], %(senders)s::text[], %(names)s::text[],
-                             %(types)s::text[], %(contents)s::jsonb[], %(ats)s::timestamptz[])
-            AS message (phone_number_id, wamid, sender, profile_name, type, content, at)
-    ), fresh AS (
-        SELECT DISTINCT ON (message.wamid) message.*, number.id AS number_id
-        FROM message JOIN phone_numbers AS number USING (phone_number_id)
-        WHERE NOT EXISTS (SELECT FROM inbox_messages AS known WHERE known.wamid = message.wamid)
-    ), conversation AS (
-        INSERT INTO conversations AS known
-            (number_id, phone, profile_name, last_message_at, last_inbound_at, unread)
-        SELECT number_id, sender, max(profile_name), max(at), max(at), count(*) FROM fresh
-        GROUP BY number_id, sender ORDER BY sender, number_id
-        ON CONFLICT (phone, number_id) DO UPDATE
-        SET profile_name = coalesce(EXCLUDED.profile_name, known.profile_name),
-            last_message_at = greatest(known.last_message_at, EXCLUDED.last_message_at),
-            last_inbound_at = greatest(known.last_inbound_at, EXCLUDED.last_inbound_at),
-            unread = known.unread + EXCLUDED.unread
-        RETURNING id, phone, number_id
-    )
-    INSERT INTO inbox_messages (conversation_id, direction, wamid, type, content, at)
-    SELECT conversation.id, 'inbound', fresh.wamid, fresh.type, fresh.content, fresh.at
-    FROM fresh JOIN conversation ON conversation.phone = fresh.sender AND conversation.number_id = fresh.number_id
-    ON CONFLICT (wamid) DO NOTHING
-    RETURNING wamid
-"""
-
-
-def _inbox(transaction: Connection, messages: Sequence[InboundMessage]) -> list[InboundMessage]:
-    """Put messages into the inbox. Returns those that are new: what comes again must not count again."""
-    rows = transaction.execute(
-        _INBOX,
-        {
-            "numbers": [one.phone_number_id for one in messages],
-            "wamids": [one.wamid for one in messages],
-            "senders": [one.sender for one in messages],
-            "names": [one.profile_name for one in messages],
-            "types": [one.type for one in messages],
-            "contents": [orjson.dumps(one.content).decode() for one in messages],
-            "ats": [one.at for one in messages],
-        },
-    ).fetchall()
-    new = {row[0] for row in rows}
-    return [one for one in messages if one.wamid in new]
+def _of_replies(all_statuses: Sequence[StatusUpdate]) -> list[ReplyStatus]:
+    return [
+        ReplyStatus(one.reply_id, one.attempt, one.wamid, one.status, one.at, one.error_code, one.error_detail)
+        for one in all_statuses
+        if one.reply_id is not None
+    ]
 
 
 def _quarantine(transaction: Connection, quarantined: Sequence[Quarantined]) -> None:
