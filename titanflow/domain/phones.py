@@ -86,3 +86,26 @@ def same_person(phone: str) -> tuple[str, ...]:
     if match := _ARGENTINA.fullmatch(phone):
         return (f"+54{match[1]}", f"+549{match[1]}")
     return (phone,)
+
+
+_SEPARATORS = re.compile(r"[\s().\-/\u2010-\u2015\u00a0]+")
+_E164 = re.compile(r"\+[1-9]\d{4,16}")
+_USER_ID = re.compile(r"[A-Z]{2}\.[A-Za-z0-9.]{1,128}")
+
+
+def of_path(raw: str) -> str:
+    """Return the person that somebody names in a URL or a list: E.164 with the plus, or Meta's user id as it is.
+
+    The plus may be missing or lost as a space; 00, spaces and dashes are fine. Whether the number is in service is not
+    asked: a person must be found, or kept out, whatever libphonenumber knows. Raises BadPhone.
+    """
+    text = raw.strip()
+    if _USER_ID.fullmatch(text):
+        return text
+    digits = _SEPARATORS.sub("", text)
+    digits = "+" + digits.removeprefix("+").removeprefix("00")
+    if len(digits) == 1:
+        raise BadPhone("missing_phone")
+    if not _E164.fullmatch(digits):
+        raise BadPhone("invalid_number")
+    return digits

@@ -18,6 +18,7 @@ from titanflow.http.api import (
     operations,
     phone_numbers,
     rehearsals,
+    suppressions,
     templates,
 )
 from titanflow.http.audit import AuditTrail
@@ -28,6 +29,7 @@ from titanflow.http.web import pages
 from titanflow.http.webhooks.resource import Webhook
 
 _API = (phone_numbers, templates, media, campaigns, contacts, doubts, rehearsals, operations, alarms, audit_log)
+_MORE = (suppressions,)
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -54,9 +54,9 @@ def read_raw(request: falcon.Request, limit: int, what: str) -> bytes:
     return data
 
 
-def read_json(request: falcon.Request, model: type[M]) -> M:
+def read_json(request: falcon.Request, model: type[M], *, limit: int = MAX_JSON_BYTES) -> M:
     """Return the JSON body as a model. Raises InvalidInput: 400 for broken JSON, 422 with a list of fields."""
-    raw = read_raw(request, MAX_JSON_BYTES, "The body")
+    raw = read_raw(request, limit, "The body")
     try:
         parsed = orjson.loads(raw or b"{}")
     except orjson.JSONDecodeError as error:

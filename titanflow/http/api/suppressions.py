@@ -1,0 +1,155 @@
+"""/suppressions: the do-not-send list."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Literal
+
+import falcon
+from pydantic import AwareDatetime, Field, field_validator
+
+from titanflow.errors import InvalidInput
+from titanflow.http.bodies import Body, limit_of, read_json
+from titanflow.http.context import Context
+from titanflow.services import suppressions as service
+from titanflow.storage import suppressions
+from titanflow.storage.suppressions import Suppression
+
+_REASONS = ("opted_out", "blacklisted", "invalid_number", "recently_messaged")
+_MOST = 10_000
+
+
+class SuppressionFields(Body):
+    """Why a person must not be sent to. expires_at absent: for good."""
+
+    reason: Literal["opted_out", "blacklisted"] = "blacklisted"
+    source: str = Field(default="api", pattern=r"^[a-z][a-z0-9_.-]{0,49}$", description="Who says so, such as crm")
+    note: str | None = Field(default=None, max_length=500, pattern=r"^[^\x00]*$")
+    expires_at: AwareDatetime | None = None
+
+    @field_validator("source")
+    @classmethod
+    def _free(cls, source: str) -> str:
+        if source in service.RESERVED_SOURCES:
+            raise ValueError(f"'{source}' is what the engine itself writes there; use another name")
+        return source
+
+    @field_validator("expires_at")
+    @classmethod
+    def _to_come(cls, at: datetime | None) -> datetime | None:
+        if at is not None and at <= datetime.now(UTC):
+            raise ValueError("it is over already")
+        return at
+
+
+class ListedSuppression(SuppressionFields):
+    """One person of a list."""
+
+    phone: str = Field(min_length=1, max_length=200)
+
+
+class SuppressionList(Body):
+    """Up to 10,000 people at once."""
+
+    items: list[ListedSuppression] = Field(min_length=1, max_length=_MOST)
+
+
+class Suppressions:
+    """List, and add many."""
+
+    scopes = {"GET": "read", "POST": "send"}
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer a page, by phone. Filters: reason, source, active (true, false), search (in phone and note)."""
+        limit = limit_of(request)
+        reason = request.get_param("reason")
+        if reason is not None and reason not in _REASONS:
+            raise InvalidInput(f"reason can't be {reason[:40]!r}", fix=f"Use one of {', '.join(_REASONS)}.")
+        rows = suppressions.page(
+            self._context.db,
+            after=_phone_of(request.get_param("cursor")),
+            limit=limit,
+            reason=reason,
+            source=_text_of(request, "source"),
+            search=_text_of(request, "search"),
+            active=_flag(request, "active"),
+        )
+        response.media = {
+            "items": [{key: value for key, value in row.items() if key != "total"} for row in rows],
+            "next_cursor": _cursor_of(rows[-1]["phone"]) if len(rows) == limit else None,
+            "total": rows[0]["total"] if rows else 0,
+        }
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Add a list: {"added", "changed", "unchanged", "rejected": [...], "pending_contacts"}. Nothing gets weaker."""
+        given = read_json(request, SuppressionList, limit=8 * 1024 * 1024).items
+        wanted = [Suppression(one.phone, one.reason, one.source, one.note, one.expires_at) for one in given]
+        response.media = service.add(self._context.db, wanted, who=request.context.who)
+
+
+class OneSuppression:
+    """One person."""
+
+    scopes = {"GET": "read", "PUT": "send", "DELETE": "send"}
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def on_get(self, _: falcon.Request, response: falcon.Response, phone: str) -> None:
+        """Answer reason, source, note, since and until when; `is_over`: it has ended. 404 not_suppressed."""
+        response.media = service.get(self._context.db, phone)
+
+    def on_put(self, request: falcon.Request, response: falcon.Response, phone: str) -> None:
+        """Keep a person from being sent to, as given, whatever was kept before. 201 if new, else 200."""
+        asked = read_json(request, SuppressionFields)
+        is_new, response.media = service.put(
+            self._context.db,
+            phone,
+            reason=asked.reason,
+            source=asked.source,
+            note=asked.note,
+            expires_at=asked.expires_at,
+            who=request.context.who,
+        )
+        response.status = 201 if is_new else 200
+
+    def on_delete(self, request: falcon.Request, response: falcon.Response, phone: str) -> None:
+        """Let a person be sent to again. 404 not_suppressed."""
+        service.delete(self._context.db, phone, who=request.context.who)
+        response.status = 204
+
+
+def _text_of(request: falcon.Request, name: str) -> str | None:
+    return (request.get_param(name) or "").replace("\0", "").strip()[:100] or None
+
+
+def _flag(request: falcon.Request, name: str) -> bool | None:
+    text = request.get_param(name)
+    if text not in (None, "true", "false"):
+        raise InvalidInput(f"{name} must be true or false")
+    return None if text is None else text == "true"
+
+
+def _cursor_of(phone: str) -> str:
+    return base64.urlsafe_b64encode(phone.encode()).decode().rstrip("=")
+
+
+def _phone_of(cursor: str | None) -> str:
+    if not cursor:
+        return ""
+    try:
+        phone = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (binascii.Error, ValueError):
+        phone = "\0"
+    if "\0" in phone or len(phone) > 200:
+        raise InvalidInput("cursor can't be used", fix="Take it from next_cursor of the page before.")
+    return phone
+
+
+ROUTES: list[tuple[str, type]] = [
+    ("/suppressions", Suppressions),
+    ("/suppressions/{phone}", OneSuppression),
+]
