@@ -14,10 +14,10 @@ from titanflow.cli.api_client import ApiClient
 from titanflow.cli.environment import changing, database, fast_copy, on_server, who
 from titanflow.cli.output import as_json, columns, show
 from titanflow.errors import InvalidInput, TitanFlowError
-from titanflow.http.api.campaigns import DEFAULTS, CampaignFields, export_lines
+from titanflow.http.api.campaigns import DEFAULTS, CampaignFields
 from titanflow.http.bodies import checked
 from titanflow.services import campaigns as service
-from titanflow.storage import campaigns, reports
+from titanflow.storage import campaigns, exports, reports
 
 _MOST = 1_000_000
 _POLL_S = 0.2
@@ -150,7 +150,7 @@ def export(campaign_id: int, form: str, json_out: bool) -> None:
     """Print a line a contact."""
     with database() as db:
         service.get(db, campaign_id)
-        for piece in export_lines(reports.export(db, campaign_id), "ndjson" if json_out else form):
+        for piece in exports.export(db, campaign_id, "ndjson" if json_out or form == "ndjson" else "csv"):
             sys.stdout.buffer.write(piece)
 
 

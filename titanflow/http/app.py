@@ -14,6 +14,7 @@ from titanflow.http.api import (
     campaigns,
     contacts,
     doubts,
+    exports,
     media,
     operations,
     phone_numbers,
@@ -28,8 +29,20 @@ from titanflow.http.web import doubts as doubts_page
 from titanflow.http.web import pages
 from titanflow.http.webhooks.resource import Webhook
 
-_API = (phone_numbers, templates, media, campaigns, contacts, doubts, rehearsals, operations, alarms, audit_log)
-_MORE = (suppressions,)
+_API = (
+    phone_numbers,
+    templates,
+    media,
+    campaigns,
+    contacts,
+    doubts,
+    rehearsals,
+    operations,
+    alarms,
+    audit_log,
+    suppressions,
+    exports,
+)
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -35,18 +35,20 @@ class Database:
             f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={statement_timeout_ms} "
             "-c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
         )
+        self._url = url
+        self._options: dict[str, Any] = {
+            "autocommit": True,
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "options": options,
+            "application_name": "titanflow",
+        }
         self._pool: psycopg_pool.ConnectionPool[Connection] = psycopg_pool.ConnectionPool(
             url,
             min_size=0,
             max_size=pool_size,
             timeout=_CHECKOUT_TIMEOUT_S,
             reconnect_timeout=_CONNECT_TIMEOUT_S,
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": _CONNECT_TIMEOUT_S,
-                "options": options,
-                "application_name": "titanflow",
-            },
+            kwargs=self._options,
             open=True,
         )
 
@@ -56,20 +58,14 @@ class Database:
 
         Raises StorageUnavailable if PostgreSQL is away or doesn't answer in time; a write may have happened then.
         """
-        try:
-            with self._pool.connection() as connection:
-                yield connection
-        except (
-            psycopg.OperationalError,
-            psycopg.InterfaceError,
-            psycopg_pool.PoolTimeout,
-            psycopg_pool.PoolClosed,
-        ) as error:
-            raise StorageUnavailable(
-                "PostgreSQL can't be reached or didn't answer in time",
-                why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-                fix="It is tried again; see `titanflow doctor`.",
-            ) from error
+        with _said_in_words(), self._pool.connection() as connection:
+            yield connection
+
+    @contextmanager
+    def own_connection(self) -> Iterator[Connection]:
+        """Open a connection beside the pool, for what takes long: an export must not keep the others waiting."""
+        with _said_in_words(), psycopg.connect(self._url, **self._options) as connection:
+            yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -84,6 +80,24 @@ class Database:
     def close(self) -> None:
         """Close all connections. Nothing may use the database afterwards."""
         self._pool.close(timeout=5)
+
+
+@contextmanager
+def _said_in_words() -> Iterator[None]:
+    """psycopg's errors become ours."""
+    try:
+        yield
+    except (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        psycopg_pool.PoolTimeout,
+        psycopg_pool.PoolClosed,
+    ) as error:
+        raise StorageUnavailable(
+            "PostgreSQL can't be reached or didn't answer in time",
+            why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            fix="It is tried again; see `titanflow doctor`.",
+        ) from error
 
 
 def connect(url: str, **options: Any) -> Connection:

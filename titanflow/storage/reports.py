@@ -1,6 +1,5 @@
 """What people ask about a campaign: stats from counters and roll-ups, rows, and the recount that proves them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from titanflow.storage.counters import COUNTED, STATE_OF_CONTACT, STATES, read
@@ -112,11 +111,6 @@ def campaign_ids(db: Database) -> list[int]:
     return [row["id"] for row in fetch_all(db, "SELECT id FROM campaigns ORDER BY id", {})]
 
 
-COLUMNS = (
-    "contact_id", "phone", "state", "reason", "error_code", "log_id", "wamid", "attempts", "phone_number_id",
-    "template", "sent_at", "delivered_at", "read_at",
-)  # fmt: skip
-
 _MESSAGES = f"""
     SELECT contact.id AS contact_id, contact.phone, {STATE_OF_CONTACT} AS state,
            CASE WHEN message.id IS NULL OR message.state = 'excluded' THEN contact.excluded_reason
@@ -154,14 +148,6 @@ def messages(
         _MESSAGES,
         {"id": campaign_id, "after": after, "limit": limit, "state": state, "code": code, "phone": phone},
     )
-
-
-def export(db: Database, campaign_id: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield all contacts in blocks of 2,000, by keyset: constant memory, no long transaction."""
-    after = 0
-    while block := messages(db, campaign_id, after=after, limit=2_000):
-        yield block
-        after = block[-1]["contact_id"]
 
 
 def nodes(db: Database) -> list[dict[str, Any]]:

@@ -1,13 +1,10 @@
 """/campaigns: what they are, what they do, how they stand."""
 
-import csv
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, Self
 
 import falcon
-import orjson
 from pydantic import Field, field_validator, model_validator
 
 from titanflow.domain import eta, send_windows
@@ -290,40 +287,6 @@ class Messages(_Resource):
         }
 
 
-class Export(_Resource):
-    """All rows, streamed."""
-
-    scopes = {"GET": "read"}
-
-    def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
-        """Stream ?format=csv or ndjson, a line a contact."""
-        service.get(self._context.db, campaign_id)
-        form = request.get_param("format") or "csv"
-        if form not in ("csv", "ndjson"):
-            raise InvalidInput(f"There is no format '{form}'", fix="Use csv or ndjson.")
-        response.content_type = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
-        response.stream = export_lines(reports.export(self._context.db, campaign_id), form)
-
-
-def export_lines(blocks: Iterator[list[dict[str, Any]]], form: str) -> Iterator[bytes]:
-    """Yield an export's bytes, block by block."""
-    if form == "ndjson":
-        for block in blocks:
-            yield b"".join(orjson.dumps(row, option=orjson.OPT_UTC_Z) + b"\n" for row in block)
-        return
-    yield (",".join(reports.COLUMNS) + "\n").encode()
-    for block in blocks:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        for row in block:
-            writer.writerow([_cell(row[column]) for column in reports.COLUMNS])
-        yield text.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if isinstance(value, datetime) else value
-
-
 ROUTES: list[tuple[str, type]] = [
     ("/campaigns", Campaigns),
     ("/campaigns/{campaign_id:int}", Campaign),
@@ -334,5 +297,4 @@ ROUTES: list[tuple[str, type]] = [
     ("/campaigns/{campaign_id:int}/stats", Stats),
     ("/campaigns/{campaign_id:int}/audit", Audit),
     ("/campaigns/{campaign_id:int}/messages", Messages),
-    ("/campaigns/{campaign_id:int}/export", Export),
 ]
