@@ -100,7 +100,9 @@ def test_every_change_says_in_the_audit_log_what_was_there_before(api: Api) -> N
     api.ask("DELETE", f"/suppressions/{_PHONE}")
 
     with api.db.connection() as connection:
-        rows = connection.execute("SELECT what, target, detail FROM audit_log WHERE what LIKE 'suppression%' ORDER BY id").fetchall()
+        rows = connection.execute(
+            "SELECT what, target, detail FROM audit_log WHERE what LIKE 'suppression%' ORDER BY id"
+        ).fetchall()
 
     assert [(what, target) for what, target, _ in rows] == [
         ("suppression.put", _PHONE), ("suppression.put", _PHONE), ("suppression.deleted", _PHONE)]  # fmt: skip
