@@ -20,16 +20,18 @@ from titanflow.storage.database import Connection, connect
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 0x717A4F10
 _LOCK_PATIENCE_S = 120.0
+_OLDEST_SERVER = 15
 
 
 def migrate(url: str, folder: Path = MIGRATIONS) -> list[str]:
     """Bring the schema up to date. Returns the names of the files applied now, in order.
 
-    Raises ConfigurationError if the database was migrated by newer code, or an applied file was edited since;
-    StorageUnavailable if PostgreSQL is away, also half-way.
+    Raises ConfigurationError if the database was migrated by newer code, an applied file was edited since, or
+    PostgreSQL is too old; StorageUnavailable if PostgreSQL is away, also half-way.
     """
     files = {file.stem: file.read_text() for file in sorted(folder.glob("[0-9]*.sql"))}
     with _said_in_words(), connect(url) as lock, connect(url, options="-c lock_timeout=5000") as work:
+        check_server(work.info.server_version)
         _take_lock(lock)
         work.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations (name text PRIMARY KEY, sha256 text NOT NULL,"
@@ -46,10 +48,20 @@ def pending(url: str, folder: Path = MIGRATIONS) -> list[str]:
     """Return the names of the files not applied yet. Raises as `migrate` does; changes nothing."""
     files = {file.stem: file.read_text() for file in sorted(folder.glob("[0-9]*.sql"))}
     with _said_in_words(), connect(url) as work:
+        check_server(work.info.server_version)
         if work.execute("SELECT to_regclass('schema_migrations')").fetchone() == (None,):
             return list(files)
         applied = _check_applied(work, files)
     return [name for name in files if name not in applied]
+
+
+def check_server(version: int) -> None:
+    """Raise ConfigurationError unless PostgreSQL is new enough. version: as libpq tells it, 150004 for 15.4."""
+    if version // 10_000 < _OLDEST_SERVER:
+        raise ConfigurationError(
+            f"PostgreSQL {version // 10_000} is too old: {_OLDEST_SERVER} or newer is needed",
+            fix="Upgrade the server that DATABASE_URL names, or name another one.",
+        )
 
 
 @contextmanager
