@@ -17,6 +17,7 @@ from titanflow.errors import TitanFlowError  # noqa: E402
 from titanflow.http import wsgi  # noqa: E402
 from titanflow.http.app import create_app  # noqa: E402
 from titanflow.http.context import Context  # noqa: E402
+from titanflow.http.webhooks.door import Door  # noqa: E402
 from titanflow.settings import load  # noqa: E402
 from titanflow.supervision import Watchdog, is_alive, log_every_start_and_end, sleep_ms, spawn_plain  # noqa: E402
 from titanflow.telemetry import logs, metrics  # noqa: E402
@@ -67,7 +68,8 @@ def post_worker_init(worker: Any) -> None:
     watchdog = Watchdog().start()  # names the actor that holds the hub, with its stack
     metrics.watch_hub(watchdog.quantile_ms)
     context = Context(settings, running.db, running.fast_copy, running.vault, running.root)
-    wsgi.serve(create_app(context))
+    door = Door(settings)
+    wsgi.serve(create_app(context, door), door)
 
     def stop_with_the_worker() -> None:
         # worker_exit comes too late, or never while a connection is open: the tree stops as soon as it is known.

@@ -27,6 +27,7 @@ from titanflow.http.auth import Authentication
 from titanflow.http.context import Context
 from titanflow.http.web import doubts as doubts_page
 from titanflow.http.web import pages
+from titanflow.http.webhooks.door import PATHS, Door
 from titanflow.http.webhooks.resource import Webhook
 
 _API = (
@@ -57,16 +58,16 @@ class _SecurityHeaders:
             response.set_header(name, value)
 
 
-def create_app(context: Context) -> falcon.App[falcon.Request, falcon.Response]:
-    """Return the app. Every resource class says which scope each method needs."""
+def create_app(context: Context, door: Door | None = None) -> falcon.App[falcon.Request, falcon.Response]:
+    """Return the app. Every resource class says which scope each method needs. door: shared with the worker."""
     app = falcon.App()
     app.add_middleware([_SecurityHeaders(), Authentication(context), AuditTrail(context)])
     handler = falcon.media.JSONHandler(dumps=partial(orjson.dumps, option=orjson.OPT_UTC_Z), loads=orjson.loads)
     app.resp_options.media_handlers["application/json"] = handler
     problems.install(app)
-    webhook = Webhook(context)
-    app.add_route("/api/webhooks/whatsapp", webhook)
-    app.add_route("/api/webhooks", webhook)
+    webhook = Webhook(context, door or Door(context.settings))
+    for path in PATHS:
+        app.add_route(path, webhook)
     for path, resource in [*health.ROUTES, *pages.ROUTES, *doubts_page.ROUTES]:
         app.add_route(path, resource(context))
     for module in _API:

@@ -47,9 +47,10 @@ class Upload:
 
 
 def read_raw(request: falcon.Request, limit: int, what: str) -> bytes:
-    """Return the whole body. Raises InvalidInput `too_large` (413) if it is longer than `limit` bytes."""
-    data: bytes = request.bounded_stream.read(limit + 1)
-    if len(data) > limit or (request.content_length or 0) > limit:
+    """Return the whole body, chunked or not. Raises InvalidInput `too_large` (413) beyond `limit` bytes."""
+    declared = request.content_length or 0
+    data = b"" if declared > limit else Upload(request).read(limit + 1)
+    if len(data) > limit or declared > limit:
         raise InvalidInput(f"{what} is too large", why=f"at most {limit} bytes are taken", code="too_large", status=413)
     return data
 

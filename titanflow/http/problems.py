@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details: one table from our classes to statuses."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import falcon
@@ -34,41 +35,62 @@ STATUSES: tuple[tuple[type[TitanFlowError], int], ...] = (
 _RETRY_AFTER_S = {429: "10", 503: "1"}
 
 
-def _answer(response: falcon.Response, status: int, code: str, title: str, detail: str, **more: object) -> None:
-    response.status = status
-    response.content_type = "application/problem+json"
-    response.context.code = code
-    response.data = orjson.dumps(
-        {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "code": code, **more},
-        default=str,
-    )
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An answer. headers: Content-Type among them."""
+
+    status: int
+    code: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return what an error answers; 500 for one that is no answer of ours, which the caller logs."""
+    match error:
+        case TitanFlowError():
+            status = int(error.fields.pop("status", 0) or 0)  # type: ignore[call-overload]  # ours: an int or absent
+            status = status or next((one for kind, one in STATUSES if isinstance(error, kind)), 500)
+            detail = " ".join(part for part in (error.why, error.fix) if part)
+            return _problem(status, error.code, error.what, detail, **error.fields)
+        case CallExit():
+            return _problem(
+                503, "unavailable", "A part of the server is away", f"Reason: {error.reason}. Try again."
+            )  # fmt: skip
+    return _problem(500, "internal", "The server made a mistake", "It has been logged.")
+
+
+def _problem(status: int, code: str, title: str, detail: str, **more: object) -> Problem:
+    headers = {"Content-Type": "application/problem+json"}
     if status in _RETRY_AFTER_S:
-        response.set_header("Retry-After", _RETRY_AFTER_S[status])
+        headers["Retry-After"] = _RETRY_AFTER_S[status]
     if status == 401:
-        response.set_header("WWW-Authenticate", "Bearer")
+        headers["WWW-Authenticate"] = "Bearer"
+    fields = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "code": code, **more}
+    return Problem(status, code, headers, orjson.dumps(fields, default=str))
 
 
-def _ours(_: falcon.Request, response: falcon.Response, error: TitanFlowError, __: Any) -> None:
-    status = int(error.fields.pop("status", 0) or 0)  # type: ignore[call-overload]  # ours: an int or absent
-    status = status or next((one for kind, one in STATUSES if isinstance(error, kind)), 500)
-    detail = " ".join(part for part in (error.why, error.fix) if part)
-    _answer(response, status, error.code, error.what, detail, **error.fields)
+def _answer(response: falcon.Response, problem: Problem) -> None:
+    response.status = problem.status
+    response.data = problem.body
+    response.context.code = problem.code
+    response.set_headers(problem.headers)
+
+
+def _ours(_: falcon.Request, response: falcon.Response, error: Exception, __: Any) -> None:
+    _answer(response, problem_of(error))
 
 
 def _falcons(_: falcon.Request, response: falcon.Response, error: falcon.HTTPError, __: Any) -> None:
     for name, value in dict(error.headers or {}).items():
         response.set_header(name, value)
     code = (error.title or "error").lower().split(" ", 1)[-1].replace(" ", "_").replace("'", "")
-    _answer(response, error.status_code, code, error.title or "Error", error.description or "")
-
-
-def _actor_is_away(_: falcon.Request, response: falcon.Response, error: CallExit, __: Any) -> None:
-    _answer(response, 503, "unavailable", "A part of the server is away", f"Reason: {error.reason}. Try again.")
+    _answer(response, _problem(error.status_code, code, error.title or "Error", error.description or ""))
 
 
 def _bug(request: falcon.Request, response: falcon.Response, error: Exception, __: Any) -> None:
     log.error("request.crashed", method=request.method, path=mask(request.path), exc_info=error)
-    _answer(response, 500, "internal", "The server made a mistake", "It has been logged.")
+    _answer(response, problem_of(error))
 
 
 def install(app: falcon.App[Any, Any]) -> None:
@@ -76,4 +98,4 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(Exception, _bug)
     app.add_error_handler(falcon.HTTPError, _falcons)
     app.add_error_handler(TitanFlowError, _ours)
-    app.add_error_handler(CallExit, _actor_is_away)
+    app.add_error_handler(CallExit, _ours)

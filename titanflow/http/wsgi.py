@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from titanflow.http.webhooks.door import Door
+
 _NOT_YET = b'{"code":"starting","title":"The server is starting","status":503}'
 _app: Callable[[Any, Any], Iterable[bytes]] | None = None
+door: Door | None = None  # where webhooks come in, once the tree runs
 
 
 def app(environ: Any, start_response: Any) -> Iterable[bytes]:
@@ -15,7 +18,7 @@ def app(environ: Any, start_response: Any) -> Iterable[bytes]:
     return _app(environ, start_response)
 
 
-def serve(made: Callable[[Any, Any], Iterable[bytes]]) -> None:
-    """Answer requests with this app from now on."""
-    global _app
-    _app = made
+def serve(made: Callable[[Any, Any], Iterable[bytes]], webhooks: Door) -> None:
+    """Answer requests with this app, and webhooks at this door, from now on."""
+    global _app, door
+    _app, door = made, webhooks
