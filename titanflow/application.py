@@ -8,6 +8,8 @@ import structlog
 from titanflow.actors.node.alarm_keeper import AlarmKeeper
 from titanflow.actors.node.doubt_resolver import DoubtResolver
 from titanflow.actors.node.importer import Importer
+from titanflow.actors.node.janitor import Janitor
+from titanflow.actors.node.janitor import steps as janitor_steps
 from titanflow.actors.node.meta_sync import MetaQuestions, MetaSync
 from titanflow.actors.node.node import Node
 from titanflow.actors.node.nudge_listener import NudgeListener
@@ -114,6 +116,7 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
         ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
         ChildSpec("rehearser", partial(Rehearser, settings, db), name=via("rehearser")),
         ChildSpec("alarm_keeper", partial(AlarmKeeper, db, fast_copy)),
+        ChildSpec("janitor", partial(Janitor, janitor_steps(db)), name=via("janitor")),
     ]
     return Supervisor(
         [

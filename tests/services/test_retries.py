@@ -289,7 +289,7 @@ def test_a_second_attempt_begins_with_clean_times(db: Database, fast_copy: FastC
     campaign = a_campaign(db, contacts=1)
     sender = a_sender(db, campaign.number_id)
     [one] = claimed(db, campaign, sender)
-    settle(db, [Settlement(one.log_id or 0, 1, "sent", wamid="w1")], node_id=1)
+    settle(db, [Settlement(one.log_id or 0, 1, "sent", wamid=f"wamid.{one.log_id}.1")], node_id=1)
     _report(db, one, "failed", error_code=131053)
     retries.retry(db, fast_copy, campaign.id, [], by="ana")
     claimed(db, campaign, sender, again=True)

@@ -51,7 +51,7 @@ _MOVED = f"""
         FROM locked WHERE message.id = locked.id
         RETURNING message.campaign_id, message.contact_id, message.number_id, message.template_id,
                   locked.old_state, message.state AS new_state, locked.old_code, message.error_code AS new_code,
-                  %(state)s = 'sent' AND locked.unsent AS newly_sent
+                  %(state)s = 'sent' AND locked.unsent AS newly_sent, false AS newly_failed
     ), {EFFECTS}
     SELECT count(*) FROM changed
 """  # noqa: S608  (constants only)

@@ -1,8 +1,8 @@
 """What follows when message rows change state: counters, reasons, roll-ups, suppressions. One text for settle, ingest.
 
 A statement that ends in EFFECTS must have a CTE `changed` with the columns campaign_id, contact_id, number_id,
-template_id, old_state, new_state, old_code, new_code, newly_sent, and the parameter node_id. The rows of `changed`
-were locked in id order before; here campaigns are locked in id order: writers never deadlock.
+template_id, old_state, new_state, old_code, new_code, newly_sent, newly_failed, and the parameter node_id. The rows of
+`changed` were locked in id order before; here campaigns are locked in id order: writers never deadlock.
 """
 
 from titanflow.domain.suppression import BY_CODE
@@ -66,7 +66,7 @@ EFFECTS = f"""
         JOIN (VALUES {_SUPPRESSING}) AS refusal (code, reason, first_s, longest_s) ON refusal.code = changed.new_code
         JOIN contacts AS contact ON contact.id = changed.contact_id
         LEFT JOIN suppressions AS before ON before.phone = contact.phone AND before.reason = refusal.reason
-        WHERE changed.new_state = 'failed' AND changed.old_state <> 'failed'
+        WHERE changed.newly_failed
         ORDER BY contact.phone, refusal.first_s DESC NULLS FIRST
     ), suppressed AS (
         INSERT INTO suppressions AS known (phone, reason, source, repeats, expires_at)

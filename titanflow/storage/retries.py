@@ -30,7 +30,7 @@ _TEXT = """
         FROM locked WHERE message.id = locked.id
         RETURNING message.campaign_id, message.contact_id, message.number_id, message.template_id, message.due_at,
                   locked.old_state, message.state AS new_state, locked.old_code, message.error_code AS new_code,
-                  false AS newly_sent
+                  false AS newly_sent, false AS newly_failed
     ), {effects}
     SELECT count(*), max(due_at) FROM changed
 """

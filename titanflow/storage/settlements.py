@@ -42,7 +42,7 @@ _SETTLE = f"""
             AS outcome (log_id, attempt, state, wamid, error_code, error_detail, due_in_s)
     ), locked AS MATERIALIZED (
         SELECT message.id, message.state AS old_state, message.error_code AS old_code,
-               message.sent_at IS NULL AS unsent, outcome.*,
+               message.sent_at IS NULL AS unsent, message.failed_at IS NULL AS unfailed, outcome.*,
                CASE
                    WHEN outcome.state IN ('sent', 'failed') THEN greatest(message.state, outcome.state)
                    WHEN message.state NOT IN ('claimed', 'in_doubt') THEN message.state
@@ -63,15 +63,23 @@ _SETTLE = f"""
                          WHEN 'retrying' THEN now() + make_interval(secs => locked.due_in_s)
                          WHEN 'in_doubt' THEN now()
                      END,
-            error_code = coalesce(message.error_code, locked.error_code),
-            error_detail = coalesce(message.error_detail, locked.error_detail),
-            sent_at = CASE WHEN locked.state = 'sent' THEN coalesce(message.sent_at, now()) ELSE message.sent_at END,
-            failed_at = CASE WHEN locked.new_state = 'failed' THEN coalesce(message.failed_at, now())
+            -- A failure that a webhook has told already keeps its own code, be it none: the reasons were counted by it.
+            error_code = CASE WHEN locked.unfailed THEN coalesce(message.error_code, locked.error_code)
+                              ELSE message.error_code END,
+            error_detail = CASE WHEN locked.unfailed THEN coalesce(message.error_detail, locked.error_detail)
+                                ELSE message.error_detail END,
+            -- When it left, to Meta's grain of a second: the earliest of all words on it, so that its webhooks, which
+            -- come before or after this, have nothing to correct.
+            sent_at = CASE WHEN locked.state = 'sent'
+                           THEN least(message.sent_at, date_trunc('second', message.claimed_at))
+                           ELSE message.sent_at END,
+            failed_at = CASE WHEN locked.state = 'failed' THEN least(message.failed_at, now())
                              ELSE message.failed_at END
         FROM locked WHERE message.id = locked.id
         RETURNING message.campaign_id, message.contact_id, message.number_id, message.template_id,
                   locked.old_state, locked.new_state, locked.old_code, message.error_code AS new_code,
-                  locked.state = 'sent' AND locked.unsent AS newly_sent
+                  locked.state = 'sent' AND locked.unsent AS newly_sent,
+                  locked.state = 'failed' AND locked.unfailed AS newly_failed
     ), {EFFECTS}
     SELECT count(*) FROM changed
 """  # noqa: S608  (constants only)

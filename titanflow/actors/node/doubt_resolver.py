@@ -2,8 +2,8 @@
 
 It also carries out the policy of campaigns that let doubts be sent again after so many hours.
 
-One a process; child of Background (one_for_one, permanent). No state. Two nodes that do it at once do no harm:
-rows are locked in id order. OTP model: gen_server.
+One a process; child of Background (one_for_one, permanent). No state but a place among what is parked. Two nodes that
+do it at once do no harm: rows are locked in id order. OTP model: gen_server.
 """
 
 import structlog
@@ -18,7 +18,6 @@ from titanflow.supervision import GenServer, NoReply, Stop
 log = structlog.get_logger()
 
 _EVERY_MS = 2_000
-_FORGET_EVERY = 300  # rounds
 
 
 class _Sweep:
@@ -34,7 +33,7 @@ class DoubtResolver(GenServer):
     def init(self) -> None:
         """Sweep soon."""
         self._node_id = node_id()
-        self._rounds = 0
+        self._parked_after = 0
         self.send_after(_EVERY_MS, _Sweep())
 
     def handle_info(self, message: object) -> NoReply | Stop | None:
@@ -56,9 +55,5 @@ class DoubtResolver(GenServer):
         if resent:
             log.warning("doubts.resent", count=resent, why="their campaign's policy says so")
         with self._db.transaction() as transaction:
-            reported = statuses.unpark(transaction, node_id=self._node_id)
+            reported, self._parked_after = statuses.unpark(transaction, node_id=self._node_id, after=self._parked_after)
         webhook_ingestor.follow_up(reported)
-        self._rounds += 1
-        if self._rounds % _FORGET_EVERY == 0:
-            with self._db.transaction() as transaction:
-                statuses.forget_parked(transaction)
