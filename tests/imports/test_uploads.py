@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.builders import a_campaign, a_sender, claimed
 from titanflow.errors import InvalidInput
-from titanflow.http.api.campaigns import DEFAULTS
+from titanflow.http.api.campaign_bodies import DEFAULTS
 from titanflow.services import campaigns, imports
 from titanflow.storage import imports as import_rows
 from titanflow.storage import reports

@@ -14,7 +14,7 @@ from titanflow.cli.api_client import ApiClient
 from titanflow.cli.environment import changing, database, fast_copy, on_server, who
 from titanflow.cli.output import as_json, columns, show
 from titanflow.errors import InvalidInput, TitanFlowError
-from titanflow.http.api.campaigns import DEFAULTS, CampaignFields
+from titanflow.http.api.campaign_bodies import DEFAULTS, CampaignFields
 from titanflow.http.bodies import checked
 from titanflow.services import campaigns as service
 from titanflow.storage import campaigns, exports, reports

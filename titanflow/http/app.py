@@ -1,18 +1,22 @@
 """The WSGI app: routes, JSON, errors, authentication."""
 
+import re
 from functools import partial
 from typing import Any
 
 import falcon
 import falcon.media
+import falcon.routing
 import orjson
 
-from titanflow.http import health, problems
+from titanflow import __version__
+from titanflow.http import health, openapi, problems
 from titanflow.http.api import (
     alarms,
     audit_log,
     campaigns,
     contacts,
+    description,
     doubts,
     exports,
     media,
@@ -25,6 +29,7 @@ from titanflow.http.api import (
 from titanflow.http.audit import AuditTrail
 from titanflow.http.auth import Authentication
 from titanflow.http.context import Context
+from titanflow.http.contract import Contract
 from titanflow.http.web import doubts as doubts_page
 from titanflow.http.web import pages
 from titanflow.http.webhooks.door import PATHS, Door
@@ -43,13 +48,30 @@ _API = (
     audit_log,
     suppressions,
     exports,
+    description,
 )
+
+# What the OpenAPI document describes, in its order; and the pages for people.
+API_ROUTES: list[openapi.Route] = [
+    *((f"/api/v1{path}", resource) for module in _API for path, resource in module.ROUTES),
+    *((path, Webhook) for path in sorted(PATHS)),
+    *health.ROUTES,
+]
+WEB_ROUTES: list[openapi.Route] = [*pages.ROUTES, *doubts_page.ROUTES]
+
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 }
+
+
+class _Id(falcon.routing.BaseConverter):
+    """A path's `:int`: digits alone, and no more than PostgreSQL's bigint holds."""
+
+    def convert(self, value: str) -> int | None:
+        return int(value) if re.fullmatch("[0-9]{1,19}", value) and 0 < int(value) < 2**63 else None
 
 
 class _SecurityHeaders:
@@ -59,18 +81,21 @@ class _SecurityHeaders:
 
 
 def create_app(context: Context, door: Door | None = None) -> falcon.App[falcon.Request, falcon.Response]:
-    """Return the app. Every resource class says which scope each method needs. door: shared with the worker."""
+    """Return the app. Every resource class says which scope each method needs, and describes its operations.
+
+    door: shared with the worker.
+    """
     app = falcon.App()
-    app.add_middleware([_SecurityHeaders(), Authentication(context), AuditTrail(context)])
+    app.add_middleware([_SecurityHeaders(), Authentication(context), AuditTrail(context), Contract()])
+    app.router_options.converters["int"] = _Id
     handler = falcon.media.JSONHandler(dumps=partial(orjson.dumps, option=orjson.OPT_UTC_Z), loads=orjson.loads)
     app.resp_options.media_handlers["application/json"] = handler
     problems.install(app)
-    webhook = Webhook(context, door or Door(context.settings))
-    for path in PATHS:
-        app.add_route(path, webhook)
-    for path, resource in [*health.ROUTES, *pages.ROUTES, *doubts_page.ROUTES]:
-        app.add_route(path, resource(context))
-    for module in _API:
-        for path, resource in module.ROUTES:
-            app.add_route(f"/api/v1{path}", resource(context))
+    made: dict[type, object] = {Webhook: Webhook(context, door or Door(context.settings))}
+    document = openapi.document(API_ROUTES, version=__version__)
+    made |= {resource: resource(document) for _, resource in description.ROUTES}
+    for path, resource in (*API_ROUTES, *WEB_ROUTES):
+        if resource not in made:
+            made[resource] = resource(context)
+        app.add_route(path, made[resource])
     return app

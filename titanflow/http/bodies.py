@@ -56,7 +56,18 @@ def read_raw(request: falcon.Request, limit: int, what: str) -> bytes:
 
 
 def read_json(request: falcon.Request, model: type[M], *, limit: int = MAX_JSON_BYTES) -> M:
-    """Return the JSON body as a model. Raises InvalidInput: 400 for broken JSON, 422 with a list of fields."""
+    """Return the JSON body as a model, the one that the operation declares; no body at all is {}.
+
+    Raises InvalidInput: 400 for broken JSON, 415 for another type, 422 with a list of fields.
+    """
+    operation = getattr(request.context, "operation", None)
+    assert operation is None or operation.body is model, f"{request.uri_template} declares no body={model.__name__}"
+    kind = (request.content_type or "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise InvalidInput(
+            f"The body is {kind[:60]}, not JSON", fix="Send `Content-Type: application/json`.",
+            code="unsupported_media_type", status=415,
+        )  # fmt: skip
     raw = read_raw(request, limit, "The body")
     try:
         parsed = orjson.loads(raw or b"{}")
@@ -69,8 +80,11 @@ def read_json(request: falcon.Request, model: type[M], *, limit: int = MAX_JSON_
 
 def checked(model: type[M], parsed: Any) -> M:
     """Return what JSON said as a model. Raises InvalidInput with a list of fields."""
+    text = orjson.dumps(parsed)
+    if b"\\u0000" in text and _has_nul(parsed):  # PostgreSQL keeps no such text
+        raise InvalidInput("The body can't be used", why="a text has a NUL character")
     try:
-        return model.model_validate_json(orjson.dumps(parsed))
+        return model.model_validate_json(text)
     except ValidationError as error:
         errors = [
             {"field": ".".join(str(part) for part in one["loc"]), "message": one["msg"]}
@@ -78,6 +92,14 @@ def checked(model: type[M], parsed: Any) -> M:
         ]
         summary = "; ".join(f"{one['field'] or 'body'}: {one['message']}" for one in errors[:3])
         raise InvalidInput("The body can't be used", why=summary, errors=errors) from None
+
+
+def _has_nul(parsed: Any) -> bool:
+    if isinstance(parsed, dict):
+        return any("\x00" in name or _has_nul(value) for name, value in parsed.items())
+    if isinstance(parsed, list):
+        return any(_has_nul(one) for one in parsed)
+    return isinstance(parsed, str) and "\x00" in parsed
 
 
 def limit_of(request: falcon.Request, *, default: int = 50, most: int = 500) -> int:

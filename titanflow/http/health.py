@@ -3,7 +3,10 @@
 import falcon
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from titanflow.errors import Unavailable
+from titanflow.http.answers.things import Health
 from titanflow.http.context import Context
+from titanflow.http.contract import Content, operation
 from titanflow.supervision import is_alive
 
 
@@ -15,8 +18,9 @@ class Live:
     def __init__(self, context: Context) -> None:
         pass
 
+    @operation(Health)
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
-        """Always 200."""
+        """Say that it lives: always 200."""
         response.media = {"status": "live"}
 
 
@@ -28,14 +32,15 @@ class Ready:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(Health)
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
-        """200 if database, Redis and the tree are there; else 503 by the error that says what is away."""
+        """Say if it can work: database, Redis and the tree are there; else 503, and what is away."""
         with self._context.db.connection() as connection:
             connection.execute("SELECT 1")
         self._context.fast_copy.ping()
-        ready = is_alive(self._context.root)
-        response.status = 200 if ready else 503
-        response.media = {"status": "ready" if ready else "stopping"}
+        if not is_alive(self._context.root):
+            raise Unavailable("The server is stopping")
+        response.media = {"status": "ready"}
 
 
 class Metrics:
@@ -46,6 +51,7 @@ class Metrics:
     def __init__(self, context: Context) -> None:
         pass
 
+    @operation(Content((CONTENT_TYPE_LATEST,), "Prometheus' text format"))
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer all series of this process."""
         response.content_type = CONTENT_TYPE_LATEST

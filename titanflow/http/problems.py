@@ -32,6 +32,9 @@ STATUSES: tuple[tuple[type[TitanFlowError], int], ...] = (
     (Unavailable, 503),
 )
 
+FALCONS = {
+    404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type", 422: "invalid_input",
+}  # fmt: skip
 _RETRY_AFTER_S = {429: "10", 503: "1"}
 
 
@@ -84,8 +87,9 @@ def _ours(_: falcon.Request, response: falcon.Response, error: Exception, __: An
 def _falcons(_: falcon.Request, response: falcon.Response, error: falcon.HTTPError, __: Any) -> None:
     for name, value in dict(error.headers or {}).items():
         response.set_header(name, value)
-    code = (error.title or "error").lower().split(" ", 1)[-1].replace(" ", "_").replace("'", "")
-    _answer(response, _problem(error.status_code, code, error.title or "Error", error.description or ""))
+    code = FALCONS.get(error.status_code, "bad_request")
+    title = (error.title or "Error").removeprefix(f"{error.status_code} ")
+    _answer(response, _problem(error.status_code, code, title, error.description or ""))
 
 
 def _bug(request: falcon.Request, response: falcon.Response, error: Exception, __: Any) -> None:

@@ -15,7 +15,13 @@ def app(environ: Any, start_response: Any) -> Iterable[bytes]:
     if _app is None:
         start_response("503 Service Unavailable", [("Content-Type", "application/problem+json"), ("Retry-After", "1")])
         return [_NOT_YET]
-    return _app(environ, start_response)
+    if environ["REQUEST_METHOD"] != "HEAD":
+        return _app(environ, start_response)
+    body = _app({**environ, "REQUEST_METHOD": "GET"}, start_response)  # whatever has a GET has a HEAD
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
+    return []
 
 
 def serve(made: Callable[[Any, Any], Iterable[bytes]], webhooks: Door) -> None:

@@ -1,15 +1,24 @@
 """/alarms: what somebody should know about."""
 
+from typing import Literal
+
 import falcon
 
-from titanflow.errors import InvalidInput, NotFound
+from titanflow.errors import NotFound
+from titanflow.http.answers import things as answers
 from titanflow.http.api.phone_numbers import page_of
 from titanflow.http.bodies import cursor_of, limit_of
 from titanflow.http.context import Context
+from titanflow.http.contract import ListQuery, Page, operation, query_of
 from titanflow.storage import alarms
 
-_STATES = ("open", "cleared", "all")
 _NEWEST = 2**63 - 1
+
+
+class AlarmsQuery(ListQuery):
+    """Which alarms."""
+
+    state: Literal["open", "cleared", "all"] = "open"
 
 
 class Alarms:
@@ -20,12 +29,10 @@ class Alarms:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(Page[answers.Alarm], query=AlarmsQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer a page, the newest first. state: open (default), cleared, all."""
-        state = request.get_param("state", default="open")
-        if state not in _STATES:
-            raise InvalidInput(f"state can't be {state[:40]!r}", fix=f"Use one of {', '.join(_STATES)}.")
-        limit = limit_of(request)
+        state, limit = query_of(request, AlarmsQuery).state, limit_of(request)
         rows = alarms.page(self._context.db, state=state, before=cursor_of(request) or _NEWEST, limit=limit)
         response.media = page_of(rows, limit)
 
@@ -38,6 +45,7 @@ class ClearAlarm:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.AlarmCleared, problems=("alarm_not_found",))
     def on_post(self, request: falcon.Request, response: falcon.Response, alarm_id: int) -> None:
         """Answer {"id","state"}; idempotent. It opens again if it happens again. 404 alarm_not_found."""
         if not alarms.clear(self._context.db, alarm_id, by=request.context.who):

@@ -2,19 +2,36 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterator
 
 import falcon
 import falcon.media
+from pydantic import Field
 
 from titanflow.errors import InvalidInput
+from titanflow.http.answers import campaigns as answers
 from titanflow.http.bodies import Upload
 from titanflow.http.context import Context
+from titanflow.http.contract import Content, Query, operation, query_of
 from titanflow.services import imports as service
 from titanflow.storage import imports
 
 _PAGE = 2_000
+
+CSV = Content(
+    ("text/csv", "application/gzip", "application/octet-stream", "multipart/form-data"),
+    "A CSV with a header, gzip or not, as it is or as a form's first file; any other Content-Type is read as a CSV too",
+    example="phone,first_name\n+4915112345678,Ada\n",
+)
+REJECTS = Content(("text/csv",), "line, reason, value")
+
+
+class UploadQuery(Query):
+    """How to read the numbers."""
+
+    default_country: str | None = Field(
+        default=None, pattern="^[A-Z]{2}$", description="The country of numbers without one, such as DE"
+    )
 
 
 class Contacts:
@@ -25,17 +42,25 @@ class Contacts:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(
+        answers.Import,
+        status=202,
+        query=UploadQuery,
+        body=CSV,
+        problems=(
+            "bad_request", "upload_incomplete", "campaign_not_found", "wrong_state", "import_running", "too_large",
+            "invalid_csv",
+        ),
+        answer_headers={"Location": "The import's own path"},
+    )  # fmt: skip
     def on_post(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Take a CSV, gzip or not, as body or as the first file of a form. 202 with the import."""
-        country = request.get_param("default_country")
-        if country is not None and not re.fullmatch("[A-Z]{2}", country):
-            raise InvalidInput("default_country can't be used", why="it must be two capital letters, such as DE")
         response.media = service.receive(
             self._context.db,
             self._context.settings.data_dir,
             campaign_id,
             _file_of(request),
-            default_country=country,
+            default_country=query_of(request, UploadQuery).default_country,
         )
         response.status = 202
         response.location = f"/api/v1/campaigns/{campaign_id}/imports/{response.media['id']}"
@@ -49,6 +74,7 @@ class Import:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.Import, problems=("import_not_found",))
     def on_get(self, _: falcon.Request, response: falcon.Response, campaign_id: int, import_id: int) -> None:
         """Answer its progress and first errors. 404 import_not_found."""
         response.media = service.get(self._context.db, campaign_id, import_id)
@@ -62,6 +88,7 @@ class CancelImport:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.Import, problems=("import_not_found",))
     def on_post(self, _: falcon.Request, response: falcon.Response, campaign_id: int, import_id: int) -> None:
         """None of its contacts come in."""
         response.media = service.cancel(self._context.db, campaign_id, import_id)
@@ -75,6 +102,7 @@ class Rejects:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(REJECTS, problems=("import_not_found",))
     def on_get(self, _: falcon.Request, response: falcon.Response, campaign_id: int, import_id: int) -> None:
         """Stream them as CSV: line, reason, value."""
         service.get(self._context.db, campaign_id, import_id)

@@ -5,8 +5,11 @@ from typing import Annotated, Literal, Self
 import falcon
 from pydantic import Field, model_validator
 
+from titanflow.http.answers import campaigns as answers
 from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
 from titanflow.http.context import Context
+from titanflow.http.contract import ListQuery, operation
+from titanflow.http.problem_codes import INCOMPLETE
 from titanflow.services import doubts, retries
 
 _Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -45,6 +48,7 @@ class Doubts:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.DoubtsPage, query=ListQuery, problems=("campaign_not_found",))
     def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Answer a page: who, since when, the evidence, what to expect."""
         response.media = doubts.page(self._context.db, campaign_id, after=cursor_of(request), limit=limit_of(request))
@@ -58,6 +62,7 @@ class DoubtsResolve:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.Resolved, body=Resolution, problems=("campaign_not_found", "wrong_state"))
     def on_post(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Answer {"id", "state", "resolved", "in_doubt"}. 409 wrong_state: a resend, and the campaign can't send."""
         asked = read_json(request, Resolution)
@@ -80,6 +85,7 @@ class CampaignRetry:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.Retried, body=Retry, problems=("campaign_not_found", "wrong_state", *INCOMPLETE))
     def on_post(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Answer {"id", "state", "retrying", "last_due_at", "not_retried": {code: {"count", "why"}}}."""
         codes = read_json(request, Retry).codes or []

@@ -5,15 +5,25 @@ from collections.abc import Generator
 
 import falcon
 
-from titanflow.errors import InvalidInput, Unavailable
+from titanflow.errors import Unavailable
 from titanflow.http.compression import takes_gzip
 from titanflow.http.context import Context
+from titanflow.http.contract import Content, Query, operation, query_of
 from titanflow.services import campaigns
 from titanflow.storage import exports
 from titanflow.supervision import sleep_ms
 
 _AT_ONCE = 4  # each holds a snapshot and keeps a core of PostgreSQL busy
 _TYPES: dict[exports.Format, str] = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+
+
+EXPORT = Content(("text/csv", "application/x-ndjson"), "A line a contact, with the members of a message")
+
+
+class ExportQuery(Query):
+    """The form of an export."""
+
+    format: exports.Format = "csv"
 
 
 class Export:
@@ -25,20 +35,14 @@ class Export:
         self._context = context
         self._running = 0
 
+    @operation(EXPORT, query=ExportQuery, problems=("campaign_not_found", "too_many_exports"))
     def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Stream ?format=csv or ndjson, a line a contact, as the campaign stood at one moment. gzip if asked for.
 
         503 too_many_exports while four run in this process.
         """
         campaigns.get(self._context.db, campaign_id)
-        form: exports.Format
-        match request.get_param("format") or "csv":
-            case "csv":
-                form = "csv"
-            case "ndjson":
-                form = "ndjson"
-            case other:
-                raise InvalidInput(f"There is no format '{other[:40]}'", fix="Use csv or ndjson.")
+        form = query_of(request, ExportQuery).format
         if self._running >= _AT_ONCE:
             raise Unavailable("Too many exports run already", fix="Try again.", code="too_many_exports")
         packed = takes_gzip(request)

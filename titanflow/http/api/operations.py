@@ -6,9 +6,11 @@ import falcon
 import structlog
 from pydantic import Field
 
-from titanflow.errors import Conflict, NotFound
+from titanflow.errors import Conflict, NotFound, Unavailable
+from titanflow.http.answers import things as answers
 from titanflow.http.bodies import Body, read_json
 from titanflow.http.context import Context
+from titanflow.http.contract import Page, operation
 from titanflow.services import tokens as service
 from titanflow.storage import reports, tokens
 from titanflow.supervision import KILL, ProcessInfo, exit_process, observe, process_of
@@ -24,10 +26,13 @@ class Supervision:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.SupervisionTree)
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer the tree as it is now."""
         tree = observe(self._context.root)
-        response.media = tree.as_dict() if tree else None
+        if tree is None:
+            raise Unavailable("The tree is stopping")
+        response.media = tree.as_dict()
 
 
 class RestartProcess:
@@ -38,6 +43,7 @@ class RestartProcess:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.ProcessRestarted, status=202, problems=("process_not_found", "not_restartable"))
     def on_post(self, request: falcon.Request, response: falcon.Response, pid: int) -> None:
         """Kill it as a crash would. 404 process_not_found once it is gone, 409 not_restartable if nobody would."""
         tree = observe(self._context.root)
@@ -70,6 +76,7 @@ class Nodes:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(Page[answers.Node])
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer nodes with their leases."""
         items = reports.nodes(self._context.db)
@@ -92,11 +99,13 @@ class Tokens:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(Page[answers.Token])
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer all, without anything that could be used."""
         items = tokens.list_all(self._context.db)
         response.media = {"items": items, "next_cursor": None, "total": len(items)}
 
+    @operation(answers.TokenMade, status=201, body=NewToken)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Make one; this is the only time it is shown."""
         body = read_json(request, NewToken)
@@ -114,6 +123,7 @@ class Token:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(status=204, problems=("token_not_found",))
     def on_delete(self, _: falcon.Request, response: falcon.Response, token_id: int) -> None:
         """Revoke it; takes effect within a second, in all processes."""
         if not tokens.revoke(self._context.db, token_id):

@@ -8,8 +8,10 @@ from pydantic import Field
 from titanflow.actors.node.meta_sync import MetaQuestions
 from titanflow.actors.node.reconciler import nudge
 from titanflow.errors import Conflict, NotFound
+from titanflow.http.answers import things as answers
 from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
 from titanflow.http.context import Context
+from titanflow.http.contract import ListQuery, Page, operation
 from titanflow.storage import phone_numbers
 
 
@@ -41,12 +43,14 @@ class PhoneNumbers:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(Page[answers.PhoneNumber], query=ListQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer a page."""
         limit = limit_of(request)
         rows = phone_numbers.page(self._context.db, after=cursor_of(request), limit=limit)
         response.media = page_of(rows, limit, key="row_id")
 
+    @operation(answers.PhoneNumber, status=201, body=NewNumber, problems=("number_exists",))
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Add a number. 409 number_exists."""
         body = read_json(request, NewNumber).model_dump()
@@ -66,10 +70,12 @@ class PhoneNumber:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.PhoneNumber, problems=("number_not_found",))
     def on_get(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
         """Answer the number. 404 number_not_found."""
         response.media = _found(phone_numbers.get(self._context.db, number), number)
 
+    @operation(answers.PhoneNumber, body=NumberChange, problems=("number_not_found",))
     def on_patch(self, request: falcon.Request, response: falcon.Response, number: str) -> None:
         """Change it; takes effect while it sends."""
         change = read_json(request, NumberChange).model_dump()
@@ -78,6 +84,7 @@ class PhoneNumber:
         response.media = _found(phone_numbers.update(self._context.db, number, change), number)
         nudge()
 
+    @operation(status=204, problems=("number_not_found", "in_use"))
     def on_delete(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
         """Delete it. 409 in_use while a campaign names it."""
         _found(phone_numbers.get(self._context.db, number), number)
@@ -94,6 +101,7 @@ class SyncNumber:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.PhoneNumber, problems=("number_not_found",))
     def on_post(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
         """Answer the number as it is now. 503 if Meta can't be asked."""
         settings = self._context.settings
@@ -115,6 +123,7 @@ class PauseNumber:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.NumberStateNow, problems=("number_not_found",))
     def on_post(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
         """Answer {"id","state"}."""
         changed = phone_numbers.set_state(self._context.db, number, state=self._state, reason=self._reason or None)

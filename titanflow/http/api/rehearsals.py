@@ -2,9 +2,12 @@
 
 import falcon
 
+from titanflow.http.answers import rehearsals as answers
 from titanflow.http.api.phone_numbers import page_of
 from titanflow.http.bodies import cursor_of, limit_of
 from titanflow.http.context import Context
+from titanflow.http.contract import ListQuery, Page, operation
+from titanflow.http.problem_codes import INCOMPLETE
 from titanflow.services import campaigns
 from titanflow.services import rehearsals as service
 from titanflow.storage import rehearsals
@@ -20,6 +23,12 @@ class Rehearse(_Resource):
 
     scopes = {"POST": "send"}
 
+    @operation(
+        answers.Rehearsal,
+        status=202,
+        problems=("campaign_not_found", "wrong_state", "import_running", *INCOMPLETE),
+        answer_headers={"Location": "The rehearsal's own path"},
+    )
     def on_post(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Answer 202 with the rehearsal; with the one that runs, if one runs. 409 says what is missing."""
         response.media, _ = service.begin(self._context.db, campaign_id, by=request.context.who)
@@ -32,6 +41,7 @@ class Rehearsals(_Resource):
 
     scopes = {"GET": "read"}
 
+    @operation(Page[answers.RehearsalRow], query=ListQuery, problems=("campaign_not_found",))
     def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Answer a page without results, newest first."""
         campaigns.get(self._context.db, campaign_id)
@@ -45,6 +55,7 @@ class Rehearsal(_Resource):
 
     scopes = {"GET": "read"}
 
+    @operation(answers.Rehearsal, problems=("rehearsal_not_found",))
     def on_get(self, _: falcon.Request, response: falcon.Response, campaign_id: int, rehearsal_id: int) -> None:
         """Answer its progress, or its result. 404 rehearsal_not_found."""
         response.media = service.get(self._context.db, campaign_id, rehearsal_id)
@@ -55,6 +66,7 @@ class CancelRehearsal(_Resource):
 
     scopes = {"POST": "send"}
 
+    @operation(answers.Rehearsal, problems=("rehearsal_not_found",))
     def on_post(self, _: falcon.Request, response: falcon.Response, campaign_id: int, rehearsal_id: int) -> None:
         """It ends without a result; one that has ended stays what it is."""
         response.media = service.cancel(self._context.db, campaign_id, rehearsal_id)

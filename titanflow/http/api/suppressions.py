@@ -9,13 +9,14 @@ import falcon
 from pydantic import AwareDatetime, Field, field_validator
 
 from titanflow.errors import InvalidInput
+from titanflow.http.answers import things as answers
 from titanflow.http.bodies import Body, limit_of, read_json
 from titanflow.http.context import Context
+from titanflow.http.contract import Flag, ListQuery, Page, Text, operation, query_of
 from titanflow.services import suppressions as service
 from titanflow.storage import suppressions
 from titanflow.storage.suppressions import Suppression
 
-_REASONS = ("opted_out", "blacklisted", "invalid_number", "recently_messaged")
 _MOST = 10_000
 
 
@@ -54,6 +55,16 @@ class SuppressionList(Body):
     items: list[ListedSuppression] = Field(min_length=1, max_length=_MOST)
 
 
+class SuppressionsQuery(ListQuery):
+    """Filters; all given ones must fit."""
+
+    cursor: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,300}$", description="next_cursor of the page before")
+    reason: Literal["opted_out", "blacklisted", "invalid_number", "recently_messaged"] | None = None
+    source: Text | None = Field(default=None, description="Who said so")
+    search: Text | None = Field(default=None, description="Part of the phone or the note")
+    active: Flag | None = Field(default=None, description="false: those that are over")
+
+
 class Suppressions:
     """List, and add many."""
 
@@ -62,20 +73,18 @@ class Suppressions:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(Page[answers.SuppressionRow], query=SuppressionsQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer a page, by phone. Filters: reason, source, active (true, false), search (in phone and note)."""
-        limit = limit_of(request)
-        reason = request.get_param("reason")
-        if reason is not None and reason not in _REASONS:
-            raise InvalidInput(f"reason can't be {reason[:40]!r}", fix=f"Use one of {', '.join(_REASONS)}.")
+        limit, query = limit_of(request), query_of(request, SuppressionsQuery)
         rows = suppressions.page(
             self._context.db,
-            after=_phone_of(request.get_param("cursor")),
+            after=_phone_of(query.cursor),
             limit=limit,
-            reason=reason,
-            source=_text_of(request, "source"),
-            search=_text_of(request, "search"),
-            active=_flag(request, "active"),
+            reason=query.reason,
+            source=query.source,
+            search=query.search,
+            active=query.active,
         )
         response.media = {
             "items": [{key: value for key, value in row.items() if key != "total"} for row in rows],
@@ -83,6 +92,7 @@ class Suppressions:
             "total": rows[0]["total"] if rows else 0,
         }
 
+    @operation(answers.SuppressionsAdded, body=SuppressionList)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Add a list: {"added", "changed", "unchanged", "rejected": [...], "pending_contacts"}. Nothing gets weaker."""
         given = read_json(request, SuppressionList, limit=8 * 1024 * 1024).items
@@ -98,10 +108,17 @@ class OneSuppression:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.Suppression, problems=("invalid_phone", "not_suppressed"))
     def on_get(self, _: falcon.Request, response: falcon.Response, phone: str) -> None:
         """Answer reason, source, note, since and until when; `is_over`: it has ended. 404 not_suppressed."""
         response.media = service.get(self._context.db, phone)
 
+    @operation(
+        answers.SuppressionWritten,
+        also={201: answers.SuppressionWritten},
+        body=SuppressionFields,
+        problems=("invalid_phone",),
+    )
     def on_put(self, request: falcon.Request, response: falcon.Response, phone: str) -> None:
         """Keep a person from being sent to, as given, whatever was kept before. 201 if new, else 200."""
         asked = read_json(request, SuppressionFields)
@@ -116,21 +133,11 @@ class OneSuppression:
         )
         response.status = 201 if is_new else 200
 
+    @operation(status=204, problems=("invalid_phone", "not_suppressed"))
     def on_delete(self, request: falcon.Request, response: falcon.Response, phone: str) -> None:
         """Let a person be sent to again. 404 not_suppressed."""
         service.delete(self._context.db, phone, who=request.context.who)
         response.status = 204
-
-
-def _text_of(request: falcon.Request, name: str) -> str | None:
-    return (request.get_param(name) or "").replace("\0", "").strip()[:100] or None
-
-
-def _flag(request: falcon.Request, name: str) -> bool | None:
-    text = request.get_param(name)
-    if text not in (None, "true", "false"):
-        raise InvalidInput(f"{name} must be true or false")
-    return None if text is None else text == "true"
 
 
 def _cursor_of(phone: str) -> str:

@@ -6,9 +6,11 @@ import falcon
 from pydantic import Field
 
 from titanflow.errors import NotFound
+from titanflow.http.answers import things as answers
 from titanflow.http.api.phone_numbers import page_of
 from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
 from titanflow.http.context import Context
+from titanflow.http.contract import ListQuery, Page, operation
 from titanflow.services import templates as service
 from titanflow.storage import templates
 
@@ -32,12 +34,14 @@ class Templates:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(Page[answers.Template], query=ListQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer a page."""
         limit = limit_of(request)
         rows = templates.page(self._context.db, after=cursor_of(request), limit=limit)
         response.media = page_of([service.shown(row) for row in rows], limit)
 
+    @operation(answers.Template, status=201, body=NewTemplate)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Create a template in state PENDING: it can't be sent before Meta has approved it."""
         body = read_json(request, NewTemplate).model_dump()
@@ -57,6 +61,7 @@ class Template:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.Template, problems=("template_not_found",))
     def on_get(self, _: falcon.Request, response: falcon.Response, template_id: int) -> None:
         """Answer it. 404 template_not_found."""
         row = templates.get(self._context.db, template_id)
@@ -73,6 +78,7 @@ class SyncTemplates:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @operation(answers.TemplatesSynced)
     def on_post(self, _: falcon.Request, response: falcon.Response) -> None:
         """Answer how many, by account; an account that failed says why."""
         response.media = service.sync(self._context.db, self._context.vault, self._context.settings)

@@ -14,7 +14,7 @@ from titanflow.storage import redis_keys
 
 _HERE = Path(__file__).parent
 _PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True)
-_STATIC = {"status.css": "text/css", "status.js": "text/javascript"}
+_STATIC = {"status.css": "text/css", "docs.css": "text/css", "status.js": "text/javascript"}
 _TRIES_A_MINUTE = 5
 
 
@@ -105,7 +105,12 @@ def show(response: falcon.Response, page: str, **values: object) -> None:
     """Answer with a page, never cached."""
     response.content_type = "text/html; charset=utf-8"
     response.set_header("Cache-Control", "no-store")
-    response.text = _PAGES.get_template(page).render(**values)
+    response.text = render(page, **values)
+
+
+def render(page: str, **values: object) -> str:
+    """Return a page's HTML."""
+    return _PAGES.get_template(page).render(**values)
 
 
 ROUTES = [("/", Status), ("/login", Login), ("/static/{name}", Static)]

@@ -3,11 +3,26 @@
 import hmac
 
 import falcon
+from pydantic import Field
 
 from titanflow.errors import Forbidden
 from titanflow.http.bodies import read_raw
 from titanflow.http.context import Context
+from titanflow.http.contract import Content, Query, operation
 from titanflow.http.webhooks.door import MAX_BODY_BYTES, Door
+
+
+class HandshakeQuery(Query):
+    """Meta's handshake."""
+
+    mode: str = Field(alias="hub.mode", description="subscribe")
+    verify_token: str = Field(alias="hub.verify_token", description="META_VERIFY_TOKEN")
+    challenge: str = Field(alias="hub.challenge", description="What is answered")
+
+
+CHALLENGE = Content(("text/plain",), "The challenge")
+UPDATES = Content(("application/json",), "Updates as Meta sends them; whatever can't be read is kept aside")
+RECEIVED = Content(("text/plain",), "All of it is safe")
 
 
 class Webhook:
@@ -20,6 +35,7 @@ class Webhook:
         token = context.settings.meta_verify_token
         self._verify_token = token.get_secret_value().encode() if token else b""
 
+    @operation(CHALLENGE, query=HandshakeQuery, problems=("forbidden",))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer the challenge, 403 for a wrong token."""
         token = (request.get_param("hub.verify_token") or "").encode()
@@ -28,6 +44,12 @@ class Webhook:
         response.content_type = "text/plain"
         response.text = request.get_param("hub.challenge") or ""
 
+    @operation(
+        RECEIVED,
+        body=UPDATES,
+        problems=("bad_signature", "too_large", "too_many_requests"),
+        headers={"X-Hub-Signature-256": "sha256= and the HMAC of the body with the app's secret"},
+    )
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Commit the updates, then answer 200. 401 for a wrong signature, 503 if they can't be committed now."""
         body = read_raw(request, MAX_BODY_BYTES, "The webhook")

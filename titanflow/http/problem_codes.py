@@ -1,0 +1,87 @@
+"""All codes that a problem document can have: what each means, and its status. docs/api.md has them as a table.
+
+A test holds that the table is whole: every code that the source names is here, and nothing else.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemCode:
+    """A stable code. more: further members of its problem document."""
+
+    code: str
+    status: int
+    means: str
+    more: tuple[str, ...] = ()
+
+
+_ALL = (
+    # Any operation
+    ProblemCode("unauthorized", 401, "No token, or one that is unknown or revoked"),
+    ProblemCode("forbidden", 403, "The token lacks the scope"),
+    ProblemCode("not_found", 404, "There is no such path"),
+    ProblemCode("method_not_allowed", 405, "The path has no such method; `Allow` names those it has"),
+    ProblemCode("not_acceptable", 406, "`Accept` leaves no form that the answer could have"),
+    ProblemCode("too_many_requests", 429, "Slow down; `Retry-After` says for how long"),
+    ProblemCode("internal", 500, "A bug of the server; it is in its log"),
+    ProblemCode("unavailable", 503, "A part of the server is away; try again"),
+    ProblemCode("storage_unavailable", 503, "PostgreSQL or Redis is away; whether a write happened is unknown"),
+    ProblemCode("too_many_exports", 503, "Enough exports run already; try again"),
+    ProblemCode("starting", 503, "The server is starting"),
+    # What is sent
+    ProblemCode("bad_request", 400, "The request is no proper HTTP"),
+    ProblemCode("invalid_json", 400, "The body is no JSON"),
+    ProblemCode("upload_incomplete", 400, "The upload broke off; send it again"),
+    ProblemCode("too_large", 413, "The body or file is larger than is taken"),
+    ProblemCode("unsupported_media_type", 415, "The body's Content-Type isn't taken here"),
+    ProblemCode("unsupported_media", 415, "Meta takes no such file, or the bytes are something else"),
+    ProblemCode("invalid_input", 422, "A parameter or member can't be used", ("errors",)),
+    ProblemCode("invalid_csv", 422, "The CSV can't be imported", ("line",)),
+    ProblemCode("invalid_phone", 422, "The path holds no phone number"),
+    ProblemCode("unknown_number", 422, "A phone number that is named isn't there"),
+    ProblemCode("unknown_template", 422, "A template that is named isn't there"),
+    ProblemCode("unknown_media", 422, "A file that is named isn't there"),
+    # What isn't there
+    ProblemCode("campaign_not_found", 404, "There is no such campaign"),
+    ProblemCode("number_not_found", 404, "There is no such phone number"),
+    ProblemCode("template_not_found", 404, "There is no such template"),
+    ProblemCode("media_not_found", 404, "There is no such file"),
+    ProblemCode("import_not_found", 404, "The campaign has no such import"),
+    ProblemCode("rehearsal_not_found", 404, "The campaign has no such rehearsal"),
+    ProblemCode("alarm_not_found", 404, "There is no such alarm"),
+    ProblemCode("token_not_found", 404, "There is no such token"),
+    ProblemCode("not_suppressed", 404, "The person is not on the do-not-send list"),
+    ProblemCode("process_not_found", 404, "The process has ended, or never was"),
+    # What can't be now
+    ProblemCode("conflict", 409, "The state of things doesn't allow it"),
+    ProblemCode("wrong_state", 409, "The campaign's state doesn't allow it; says what would be right", ("state",)),
+    ProblemCode("no_template", 409, "The campaign has no template", ("missing",)),
+    ProblemCode("no_number", 409, "The campaign has no phone number", ("missing",)),
+    ProblemCode("no_contacts", 409, "The campaign has nobody to send to", ("missing",)),
+    ProblemCode("template_not_approved", 409, "None of the campaign's templates is approved"),
+    ProblemCode("template_of_other_account", 409, "A template and a number belong to different accounts"),
+    ProblemCode("import_running", 409, "Contacts are still being imported"),
+    ProblemCode("number_exists", 409, "The phone number is there already"),
+    ProblemCode("in_use", 409, "A campaign uses it"),
+    ProblemCode("not_restartable", 409, "Nobody would start this process again", ("kind",)),
+    # Meta's webhooks
+    ProblemCode("bad_signature", 401, "The webhook's signature is wrong"),
+)
+
+PROBLEM_CODES = {one.code: one for one in _ALL}
+
+# What a campaign may lack to start.
+INCOMPLETE = ("no_template", "no_number", "no_contacts", "template_not_approved", "template_of_other_account")
+
+
+def markdown() -> str:
+    """The table of docs/api.md."""
+    rows = [
+        f"| `{one.code}` | {one.status} | {one.means}{_members(one)} |" for one in sorted(_ALL, key=lambda o: o.code)
+    ]
+    return "\n".join(["| code | status | means |", "| --- | --- | --- |", *rows])
+
+
+def _members(one: ProblemCode) -> str:
+    return f" (also: {', '.join(f'`{name}`' for name in one.more)})" if one.more else ""
