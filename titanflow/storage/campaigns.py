@@ -6,6 +6,7 @@ import orjson
 
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.earlier_attempts import EARLIER_DUE_AT, EARLIER_STATE
+from titanflow.storage.roll_ups import FAILED_AGAIN_IN_SETTLED, ROLLED_UP
 from titanflow.storage.rows import fetch_all, fetch_one
 
 
@@ -204,8 +205,8 @@ _CANCEL_RETRYING = f"""
         UPDATE message_logs AS message
         SET state = coalesce({EARLIER_STATE}, 'cancelled'), due_at = {EARLIER_DUE_AT}
         WHERE campaign_id = %(id)s AND due_at IS NOT NULL AND state = 'retrying'
-        RETURNING state, error_code
-    ), waiting AS (
+        RETURNING campaign_id, number_id, template_id, state, error_code, failed_at
+    ), {FAILED_AGAIN_IN_SETTLED}, {ROLLED_UP}, waiting AS (
         -- The counters are exact, and nobody is claimed or excluded while the campaign's row is locked. Counting the
         -- rows would hold up everyone who waits for that lock, for as long as the list is long.
         SELECT coalesce(sum(pending), 0)::bigint AS count FROM campaign_counters WHERE campaign_id = %(id)s

@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 
 from titanflow.storage.database import Database
 from titanflow.storage.earlier_attempts import EARLIER_DUE_AT, EARLIER_STATE
+from titanflow.storage.roll_ups import FAILED_AGAIN_IN_WITHDRAWN, ROLLED_UP, SENT_AGAIN
 
 # After so long nobody can be waiting for Meta's answer any more: twice the request's time-out.
 IN_DOUBT_AFTER_S = 70
@@ -89,7 +90,8 @@ RESULT = """
 
 CANDIDATE_AGAIN = f"""
     WITH {GUARD}, candidate AS MATERIALIZED (
-        SELECT message.id, message.contact_id, contact.phone, suppression.reason AS suppressed
+        SELECT message.id, message.contact_id, contact.phone, suppression.reason AS suppressed,
+               message.number_id, message.template_id, message.sent_at
         FROM campaign
         JOIN message_logs AS message ON message.campaign_id = campaign.id
         JOIN contacts AS contact ON contact.id = message.contact_id
@@ -102,7 +104,7 @@ CANDIDATE_AGAIN = f"""
         FOR UPDATE OF message SKIP LOCKED
     )"""  # noqa: S608  (constants only)
 
-CLAIMED_AGAIN = """
+CLAIMED_AGAIN = f"""
     kept AS (
         INSERT INTO message_attempts
             (log_id, attempt, number_id, template_id, state, error_code, error_detail, wamid, claimed_at)
@@ -124,7 +126,7 @@ CLAIMED_AGAIN = """
         SELECT %(campaign_id)s, %(node_id)s, -count(*), count(*) FROM claimed HAVING count(*) > 0
         ON CONFLICT (campaign_id, node_id) DO UPDATE
         SET retrying = counter.retrying + EXCLUDED.retrying, claimed = counter.claimed + EXCLUDED.claimed
-    )"""
+    ), {SENT_AGAIN}"""  # noqa: S608  (constants only)
 
 RESULT_AGAIN = """
     SELECT contact_id, id AS log_id, attempt, NULL AS suppressed FROM claimed
@@ -154,7 +156,8 @@ _EXCLUDE = f"""
         FROM suppressed
         WHERE message.campaign_id = %(campaign_id)s AND message.contact_id = suppressed.id
           AND message.state = 'retrying'
-        RETURNING message.contact_id, message.state, message.error_code
+        RETURNING message.contact_id, message.campaign_id, message.number_id, message.template_id, message.state,
+                  message.error_code, message.failed_at
     ), excluded AS (
         UPDATE contacts AS contact
         SET excluded_reason = suppressed.reason
@@ -183,10 +186,12 @@ _EXCLUDE = f"""
         SELECT 'excluded'::message_state AS state, reason FROM excluded
         UNION ALL
         SELECT state, coalesce(error_code::text, 'unknown') FROM withdrawn WHERE state = 'failed'
-    )
-    INSERT INTO campaign_reasons AS counter (campaign_id, node_id, state, reason, count)
-    SELECT %(campaign_id)s, %(node_id)s, state, reason, count(*) FROM reason GROUP BY state, reason
-    ON CONFLICT (campaign_id, node_id, state, reason) DO UPDATE SET count = counter.count + EXCLUDED.count
+    ), reasoned AS (
+        INSERT INTO campaign_reasons AS counter (campaign_id, node_id, state, reason, count)
+        SELECT %(campaign_id)s, %(node_id)s, state, reason, count(*) FROM reason GROUP BY state, reason
+        ON CONFLICT (campaign_id, node_id, state, reason) DO UPDATE SET count = counter.count + EXCLUDED.count
+    ), {FAILED_AGAIN_IN_WITHDRAWN}, {ROLLED_UP}
+    SELECT count(*) FROM excluded
 """  # noqa: S608  (constants only)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from titanflow.storage import alarms
 from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Database
+from titanflow.storage.roll_ups import HEAL_FAILURES, HEAL_HOURLY, HEAL_REPLY_TIMES
 
 STATES = (
     "pending",
@@ -43,18 +44,51 @@ COUNTED = """
         WHERE counter.campaign_id = %(id)s GROUP BY state
     )"""
 
-_DRIFT = f"""
-    WITH truth AS (
+# CTE `recounted` (state, count): the truth of campaign %(id)s, from its rows.
+RECOUNTED = f"""
+    recounted AS (
         SELECT {STATE_OF_CONTACT} AS state, count(*) AS count
         FROM campaigns AS campaign
         JOIN contacts AS contact ON contact.campaign_id = campaign.id
         LEFT JOIN message_logs AS message
             ON message.campaign_id = campaign.id AND message.contact_id = contact.id
         WHERE campaign.id = %(id)s GROUP BY 1
-    ), {COUNTED}
-    SELECT state, coalesce(truth.count, 0) - coalesce(counted.count, 0)
-    FROM truth FULL JOIN counted USING (state)
-    WHERE coalesce(truth.count, 0) <> coalesce(counted.count, 0)
+    )"""  # noqa: S608  (constants only)
+
+_DRIFT = f"""
+    WITH {RECOUNTED}, {COUNTED}
+    SELECT state, coalesce(recounted.count, 0) - coalesce(counted.count, 0)
+    FROM recounted FULL JOIN counted USING (state)
+    WHERE coalesce(recounted.count, 0) <> coalesce(counted.count, 0)
+"""  # noqa: S608  (constants only)
+
+# CTE `reasons_drift` (state, reason, delta): what the reasons of campaign %(id)s lack. Whoever was excluded
+# while a retry waited, and was reached by the attempt before after all, keeps a reason that no longer counts.
+REASONS_DRIFT = """
+    reasons_drift AS (
+        SELECT state, reason, coalesce(recounted.count, 0) - coalesce(counted.count, 0) AS delta
+        FROM (
+            SELECT 'failed'::message_state AS state, coalesce(error_code::text, 'unknown') AS reason, count(*) AS count
+            FROM message_logs WHERE campaign_id = %(id)s AND state = 'failed' GROUP BY 2
+            UNION ALL
+            SELECT 'excluded', excluded_reason, count(*)
+            FROM contacts AS contact WHERE campaign_id = %(id)s AND excluded_reason IS NOT NULL
+              AND NOT EXISTS (SELECT FROM message_logs AS message WHERE message.campaign_id = %(id)s
+                              AND message.contact_id = contact.id AND message.state <> 'excluded')
+            GROUP BY 2
+        ) AS recounted
+        FULL JOIN (SELECT state, reason, sum(count)::bigint AS count FROM campaign_reasons
+                   WHERE campaign_id = %(id)s GROUP BY state, reason) AS counted USING (state, reason)
+        WHERE coalesce(recounted.count, 0) <> coalesce(counted.count, 0)
+    )"""
+
+_HEAL_REASONS = f"""
+    WITH {REASONS_DRIFT}, healed AS (
+        INSERT INTO campaign_reasons AS counter (campaign_id, node_id, state, reason, count)
+        SELECT %(id)s, 0, state, reason, delta FROM reasons_drift ORDER BY state, reason
+        ON CONFLICT (campaign_id, node_id, state, reason) DO UPDATE SET count = counter.count + EXCLUDED.count
+    )
+    SELECT state || ': ' || reason, delta FROM reasons_drift
 """  # noqa: S608  (constants only)
 
 _HEAL = """
@@ -69,6 +103,9 @@ _HEAL = """
         sent = counter.sent + EXCLUDED.sent, delivered = counter.delivered + EXCLUDED.delivered,
         read = counter.read + EXCLUDED.read, failed = counter.failed + EXCLUDED.failed
 """
+
+
+_ROLL_UPS = (("stats_hourly", HEAL_HOURLY), ("stats_failures", HEAL_FAILURES), ("reply_times", HEAL_REPLY_TIMES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +134,24 @@ def read(db: Database, campaign_id: int) -> Counts:
 
 
 def heal(db: Database, campaign_id: int) -> dict[str, int]:
-    """Recount a campaign from its rows and correct the counters. Returns what was wrong: {} unless there is a bug.
+    """Recount a campaign from its rows and correct counters, reasons and roll-ups.
 
-    The recount and the counters are read in one snapshot and the difference is added, so that changes which
-    commit meanwhile stay right.
+    Returns what was wrong, {} unless there is a bug: what states and reasons ("failed: 131026") lacked, and by how many
+    messages roll-ups differed. Each recount and its counters are read in one snapshot and the difference is added, so
+    that changes which commit meanwhile stay right.
     """
+    campaign = {"id": campaign_id}
     with db.transaction() as transaction:
         transaction.execute("SET LOCAL statement_timeout = '120s'")
-        drift = {str(state): int(delta) for state, delta in transaction.execute(_DRIFT, {"id": campaign_id})}
+        drift = {str(state): int(delta) for state, delta in transaction.execute(_DRIFT, campaign)}
         if drift:
             transaction.execute(_HEAL, {"campaign_id": campaign_id, **dict.fromkeys(STATES, 0), **drift})
+        drift |= {str(reason): int(delta) for reason, delta in transaction.execute(_HEAL_REASONS, campaign)}
+        for table, statement in _ROLL_UPS:
+            row = transaction.execute(statement, campaign).fetchone()
+            if row and row[0]:
+                drift[table] = int(row[0])
+        if drift:
             sentence = f"The counters of campaign {campaign_id} were wrong and have been corrected"
             alarm = Alarm("counter_drift", "campaign", str(campaign_id), sentence, "Report it: it is a bug.")
             alarms.raise_alarm(transaction, alarm)

@@ -14,6 +14,7 @@ from titanflow.storage.campaigns import lock_state, reopen
 from titanflow.storage.database import Database
 from titanflow.storage.earlier_attempts import SUPPRESSED
 from titanflow.storage.effects import EFFECTS
+from titanflow.storage.roll_ups import OLD_TIMES, TIMES
 from titanflow.storage.rows import fetch_all
 
 Verdict = Literal["failed", "sent", "resend"]
@@ -51,13 +52,13 @@ _MOVED = f"""
         FROM locked WHERE message.id = locked.id
         RETURNING message.campaign_id, message.contact_id, message.number_id, message.template_id,
                   locked.old_state, message.state AS new_state, locked.old_code, message.error_code AS new_code,
-                  %(state)s = 'sent' AND locked.unsent AS newly_sent, false AS newly_failed
+                  false AS newly_failed, {TIMES}
     ), {EFFECTS}
     SELECT count(*) FROM changed
 """  # noqa: S608  (constants only)
 
-_LOCKED = """
-    SELECT message.id, message.state AS old_state, message.error_code AS old_code, message.sent_at IS NULL AS unsent"""
+_LOCKED = f"""
+    SELECT message.id, message.state AS old_state, message.error_code AS old_code, {OLD_TIMES}"""
 
 _RESOLVE = f"""
     WITH locked AS MATERIALIZED (

@@ -1,12 +1,14 @@
 """What follows when message rows change state: counters, reasons, roll-ups, suppressions. One text for settle, ingest.
 
 A statement that ends in EFFECTS must have a CTE `changed` with the columns campaign_id, contact_id, number_id,
-template_id, old_state, new_state, old_code, new_code, newly_sent, newly_failed, and the parameter node_id. The rows of
-`changed` were locked in id order before; here campaigns are locked in id order: writers never deadlock.
+template_id, old_state, new_state, old_code, new_code, newly_failed and those of roll_ups.TIMES, and the parameter
+node_id. The rows of `changed` were locked in id order before; here campaigns are locked in id order: writers never
+deadlock.
 """
 
 from titanflow.domain.suppression import BY_CODE
 from titanflow.storage.portfolios import RECHECK
+from titanflow.storage.roll_ups import EVENT, ROLLED_UP
 
 _SUPPRESSING = ", ".join(
     f"({code}, '{one.reason}', {one.first_s or 'NULL'}::float8, {one.longest_s or 'NULL'}::float8)"
@@ -16,12 +18,13 @@ _SUPPRESSING = ", ".join(
 EFFECTS = f"""
     {RECHECK}, counted AS (
         INSERT INTO campaign_counters AS counter
-            (campaign_id, node_id, claimed, retrying, in_doubt, cancelled, sent, failed, delivered, read)
+            (campaign_id, node_id, claimed, retrying, in_doubt, cancelled, excluded, sent, failed, delivered, read)
         SELECT campaign_id, %(node_id)s,
                count(*) FILTER (WHERE new_state = 'claimed') - count(*) FILTER (WHERE old_state = 'claimed'),
                count(*) FILTER (WHERE new_state = 'retrying') - count(*) FILTER (WHERE old_state = 'retrying'),
                count(*) FILTER (WHERE new_state = 'in_doubt') - count(*) FILTER (WHERE old_state = 'in_doubt'),
                count(*) FILTER (WHERE new_state = 'cancelled') - count(*) FILTER (WHERE old_state = 'cancelled'),
+               -count(*) FILTER (WHERE old_state = 'excluded'),
                count(*) FILTER (WHERE new_state = 'sent') - count(*) FILTER (WHERE old_state = 'sent'),
                count(*) FILTER (WHERE new_state = 'failed') - count(*) FILTER (WHERE old_state = 'failed'),
                count(*) FILTER (WHERE new_state = 'delivered') - count(*) FILTER (WHERE old_state = 'delivered'),
@@ -31,34 +34,22 @@ EFFECTS = f"""
         ON CONFLICT (campaign_id, node_id) DO UPDATE
         SET claimed = counter.claimed + EXCLUDED.claimed, retrying = counter.retrying + EXCLUDED.retrying,
             in_doubt = counter.in_doubt + EXCLUDED.in_doubt, cancelled = counter.cancelled + EXCLUDED.cancelled,
-            sent = counter.sent + EXCLUDED.sent, failed = counter.failed + EXCLUDED.failed,
-            delivered = counter.delivered + EXCLUDED.delivered, read = counter.read + EXCLUDED.read
-    ), reasoned AS (
+            excluded = counter.excluded + EXCLUDED.excluded, sent = counter.sent + EXCLUDED.sent,
+            failed = counter.failed + EXCLUDED.failed, delivered = counter.delivered + EXCLUDED.delivered,
+            read = counter.read + EXCLUDED.read
+    ), {EVENT}, reasoned AS (
         INSERT INTO campaign_reasons AS counter (campaign_id, node_id, state, reason, count)
-        SELECT campaign_id, %(node_id)s, 'failed', reason, sum(delta) FROM (
-            SELECT campaign_id, coalesce(new_code::text, 'unknown') AS reason, 1 AS delta FROM changed
-            WHERE new_state = 'failed' AND old_state <> 'failed'
-            UNION ALL
-            SELECT campaign_id, coalesce(old_code::text, 'unknown'), -1 FROM changed
-            WHERE old_state = 'failed' AND new_state <> 'failed'
-        ) AS failure
-        GROUP BY campaign_id, reason ORDER BY campaign_id, reason
+        SELECT campaign_id, %(node_id)s, state, reason, sum(delta) FROM (
+            SELECT campaign_id, 'failed'::message_state AS state, coalesce(code::text, 'unknown') AS reason,
+                   failed AS delta
+            FROM event WHERE failed <> 0
+            UNION ALL  -- excluded before its next attempt, and now it turns out that the one before had left
+            SELECT contact.campaign_id, 'excluded', contact.excluded_reason, -1
+            FROM changed JOIN contacts AS contact ON contact.id = changed.contact_id
+            WHERE changed.old_state = 'excluded' AND changed.new_state <> 'excluded'
+        ) AS one GROUP BY 1, 3, 4 ORDER BY 1, 3, 4
         ON CONFLICT (campaign_id, node_id, state, reason) DO UPDATE SET count = counter.count + EXCLUDED.count
-    ), rolled_up AS (
-        INSERT INTO stats_hourly AS roll_up (campaign_id, hour, number_id, template_id, sent, delivered, read, failed)
-        SELECT campaign_id, date_trunc('hour', now()), number_id, template_id,
-               count(*) FILTER (WHERE newly_sent),
-               count(*) FILTER (WHERE new_state IN ('delivered', 'read'))
-                   - count(*) FILTER (WHERE old_state IN ('delivered', 'read')),
-               count(*) FILTER (WHERE new_state = 'read') - count(*) FILTER (WHERE old_state = 'read'),
-               count(*) FILTER (WHERE new_state = 'failed') - count(*) FILTER (WHERE old_state = 'failed')
-        FROM changed
-        WHERE newly_sent OR (new_state <> old_state AND new_state IN ('failed', 'delivered', 'read'))
-        GROUP BY campaign_id, number_id, template_id ORDER BY campaign_id, number_id, template_id
-        ON CONFLICT (campaign_id, hour, number_id, template_id) DO UPDATE
-        SET sent = roll_up.sent + EXCLUDED.sent, delivered = roll_up.delivered + EXCLUDED.delivered,
-            read = roll_up.read + EXCLUDED.read, failed = roll_up.failed + EXCLUDED.failed
-    ), refused AS (
+    ), {ROLLED_UP}, refused AS (
         SELECT DISTINCT ON (contact.phone) contact.phone, refusal.code, refusal.reason,
                coalesce(before.repeats, 0) + 1 AS repeats,
                least(refusal.longest_s, refusal.first_s * power(2, least(coalesce(before.repeats, 0), 20))) AS lasts_s

@@ -2,8 +2,15 @@
 
 from typing import Any
 
-from titanflow.storage.counters import COUNTED, STATE_OF_CONTACT, STATES, read
+from titanflow.storage.counters import COUNTED, REASONS_DRIFT, STATE_OF_CONTACT, STATES, read
 from titanflow.storage.database import Database
+from titanflow.storage.roll_ups import (
+    FAILURES_DRIFT,
+    HOURLY_AMOUNT,
+    HOURLY_DRIFT,
+    REPLY_TIMES_AMOUNT,
+    REPLY_TIMES_DRIFT,
+)
 from titanflow.storage.rows import fetch_all, fetch_one
 
 
@@ -68,10 +75,13 @@ _AUDIT = f"""
         WHERE campaign.id = %(id)s
     ), truth AS (
         SELECT state, count(*) AS count FROM one GROUP BY state
-    ), {COUNTED}
+    ), {COUNTED}, {REASONS_DRIFT}, {HOURLY_DRIFT}, {FAILURES_DRIFT}, {REPLY_TIMES_DRIFT}
     SELECT (SELECT jsonb_object_agg(state, count) FROM truth) AS counts,
            (SELECT coalesce(sum(abs(coalesce(truth.count, 0) - coalesce(counted.count, 0))), 0)::bigint
-            FROM truth FULL JOIN counted USING (state)) AS counter_drift,
+            FROM truth FULL JOIN counted USING (state))
+             + (SELECT coalesce(sum(abs(delta)), 0)::bigint FROM reasons_drift)
+             + (SELECT {HOURLY_AMOUNT} FROM hourly_drift) + (SELECT {REPLY_TIMES_AMOUNT} FROM reply_times_drift)
+             + (SELECT coalesce(sum(abs(delta)), 0)::bigint FROM failures_drift) AS counter_drift,
            (SELECT count(*) - count(DISTINCT phone) FROM one)
              + (SELECT count(wamid) - count(DISTINCT wamid) FROM one)
              + (SELECT count(*) FROM message_logs AS message WHERE message.campaign_id = %(id)s

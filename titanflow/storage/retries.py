@@ -8,6 +8,7 @@ from titanflow.domain.retries import UNKNOWN
 from titanflow.storage.campaigns import lock_state, reopen
 from titanflow.storage.database import Database
 from titanflow.storage.effects import EFFECTS
+from titanflow.storage.roll_ups import OLD_TIMES, TIMES
 
 _BATCH = 5_000
 
@@ -15,7 +16,7 @@ _BATCH = 5_000
 # failure is known as old news (storage/statuses). Whoever is suppressed for a time waits until that is over.
 _TEXT = """
     WITH locked AS MATERIALIZED (
-        SELECT message.id, message.state AS old_state, message.error_code AS old_code,
+        SELECT message.id, message.state AS old_state, message.error_code AS old_code, {old_times},
                greatest(now(), message.failed_at + make_interval(secs => rule.wait_s), suppression.expires_at) AS due_at
         FROM unnest(%(codes)s::integer[], %(waits_s)s::float8[]) AS rule (code, wait_s)
         JOIN message_logs AS message ON {match}
@@ -30,12 +31,14 @@ _TEXT = """
         FROM locked WHERE message.id = locked.id
         RETURNING message.campaign_id, message.contact_id, message.number_id, message.template_id, message.due_at,
                   locked.old_state, message.state AS new_state, locked.old_code, message.error_code AS new_code,
-                  false AS newly_sent, false AS newly_failed
+                  false AS newly_failed, {times}
     ), {effects}
     SELECT count(*), max(due_at) FROM changed
 """
-_BY_CODE = _TEXT.format(match="message.error_code = rule.code", effects=EFFECTS)
-_WITHOUT_CODE = _TEXT.format(match="message.error_code IS NULL AND rule.code IS NULL", effects=EFFECTS)
+_BY_CODE = _TEXT.format(match="message.error_code = rule.code", effects=EFFECTS, old_times=OLD_TIMES, times=TIMES)
+_WITHOUT_CODE = _TEXT.format(
+    match="message.error_code IS NULL AND rule.code IS NULL", effects=EFFECTS, old_times=OLD_TIMES, times=TIMES
+)
 
 
 def retry(

@@ -10,6 +10,7 @@ from typing import Literal
 from titanflow.storage.database import Database
 from titanflow.storage.earlier_attempts import DOUBTED_BEFORE
 from titanflow.storage.effects import EFFECTS
+from titanflow.storage.roll_ups import OLD_TIMES, TIMES
 
 SettledState = Literal["sent", "failed", "retrying", "in_doubt"]
 
@@ -42,7 +43,7 @@ _SETTLE = f"""
             AS outcome (log_id, attempt, state, wamid, error_code, error_detail, due_in_s)
     ), locked AS MATERIALIZED (
         SELECT message.id, message.state AS old_state, message.error_code AS old_code,
-               message.sent_at IS NULL AS unsent, message.failed_at IS NULL AS unfailed, outcome.*,
+               message.failed_at IS NULL AS unfailed, {OLD_TIMES}, outcome.*,
                CASE
                    WHEN outcome.state IN ('sent', 'failed') THEN greatest(message.state, outcome.state)
                    WHEN message.state NOT IN ('claimed', 'in_doubt') THEN message.state
@@ -78,8 +79,7 @@ _SETTLE = f"""
         FROM locked WHERE message.id = locked.id
         RETURNING message.campaign_id, message.contact_id, message.number_id, message.template_id,
                   locked.old_state, locked.new_state, locked.old_code, message.error_code AS new_code,
-                  locked.state = 'sent' AND locked.unsent AS newly_sent,
-                  locked.state = 'failed' AND locked.unfailed AS newly_failed
+                  locked.state = 'failed' AND locked.unfailed AS newly_failed, {TIMES}
     ), {EFFECTS}
     SELECT count(*) FROM changed
 """  # noqa: S608  (constants only)

@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.effects import EFFECTS
+from titanflow.storage.roll_ups import OLD_TIMES, TIMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ _APPLY = f"""
                min(pricing) FILTER (WHERE status IN ('delivered', 'read')) AS pricing
         FROM matched GROUP BY id
     ), locked AS MATERIALIZED (
-        SELECT news.*, message.state AS old_state, message.error_code AS old_code,
+        SELECT news.*, message.state AS old_state, message.error_code AS old_code, {OLD_TIMES},
                -- A failure that is being retried is known already: what Meta repeats of it is no news.
                CASE WHEN message.state = 'retrying' AND message.failed_at IS NOT NULL AND news.status <= 'failed'
                     THEN message.state ELSE greatest(message.state, news.status) END AS new_state,
@@ -107,7 +108,7 @@ _APPLY = f"""
                OR locked.failed_at < message.failed_at)
         RETURNING message.campaign_id, message.contact_id, message.number_id, message.template_id,
                   locked.old_state, locked.new_state, locked.old_code, message.error_code AS new_code,
-                  locked.newly_sent, locked.newly_failed, locked.newly_priced, message.pricing
+                  locked.newly_failed, locked.newly_priced, message.pricing, {TIMES}
     ), earlier AS (
         -- A late word about an attempt that was followed by another one: kept with that attempt, changes no state.
         UPDATE message_attempts AS attempt
