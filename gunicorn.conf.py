@@ -37,6 +37,7 @@ graceful_timeout = 45
 keepalive = 2
 max_requests = 0
 control_socket_disable = True
+forwarded_allow_ips = settings.forwarded_allow_ips
 accesslog = None
 errorlog = "-"
 loglevel = "warning"

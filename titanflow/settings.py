@@ -5,6 +5,7 @@ Names and defaults: the table in README.md. Secrets have no default.
 
 import re
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -45,6 +46,8 @@ class Settings(BaseSettings):
     web_concurrency: int = Field(default=1, ge=1, le=64)
     bind: str = "127.0.0.1:8000"
     data_dir: Path = Path(".data")
+    api_requests_per_second: int = Field(default=50, ge=0, le=100_000)
+    forwarded_allow_ips: str = "127.0.0.1,::1"
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -89,6 +92,15 @@ class Settings(BaseSettings):
             raise ValueError("it must look like v25.0")
         return value
 
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            _networks_of(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; it must look like 10.0.0.0/8,192.168.1.5") from None
+        return value
+
     @field_validator("bind")
     @classmethod
     def _bind(cls, value: str) -> str:
@@ -110,6 +122,16 @@ class Settings(BaseSettings):
         if value and not re.match(r"(rediss?|unix)://", value.get_secret_value()):
             raise ValueError("it must look like redis://:password@host:6379/0")
         return value
+
+    @cached_property
+    def trusted_proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+        return _networks_of(self.forwarded_allow_ips)
+
+    @cached_property
+    def trusts_every_peer(self) -> bool:
+        """True if whoever connects is a proxy."""
+        return "*" in self.forwarded_allow_ips
 
     @cached_property
     def database(self) -> str | None:
@@ -188,6 +210,10 @@ def load() -> Settings:
         name = "_".join(str(part) for part in first["loc"][:1]).upper()
         message = str(first["msg"]).removeprefix("Value error, ")
         raise ConfigurationError(f"{name} can't be used", why=message, fix=f"Set {name} anew.") from None
+
+
+def _networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip() not in ("", "*"))
 
 
 def _missing(name: str, why: str, fix: str) -> ConfigurationError:

@@ -205,7 +205,7 @@ def test_the_status_page_needs_the_pin(stage: Stage) -> None:
     assert b"status.js" in page
     assert "unsafe-inline" not in headers["content-security-policy"]
     assert _ask(stage, "GET", "/api/v1/campaigns", token="", Cookie=cookie.split(";")[0])[0] == 200
-    assert _ask(stage, "POST", "/api/v1/campaigns", b"{}", token="", Cookie=cookie.split(";")[0])[0] == 401
+    assert _ask(stage, "POST", "/api/v1/campaigns", b"{}", token="", Cookie=cookie.split(";")[0])[1]["code"] == "csrf"
 
 
 def test_the_supervision_tree_can_be_looked_at(stage: Stage) -> None:

@@ -8,7 +8,7 @@ import falcon.testing
 import pytest
 
 from tests.support.builders import ACampaign, a_campaign, a_sender, claimed
-from tests.support.running import KEY, running_node
+from tests.support.running import PIN, running_node
 from titanflow.http.app import create_app
 from titanflow.http.context import Context
 from titanflow.http.web import sessions
@@ -112,7 +112,8 @@ def test_the_page_shows_the_evidence_to_whoever_is_logged_in(
 ) -> None:
     path = f"/campaigns/{doubted.id}/doubts"
     assert client.simulate_get(path).status_code == 303
-    cookie = {"Cookie": f"{sessions.COOKIE}={sessions.issue([KEY])}"}
+    signed_in = client.simulate_post("/login", body=f"pin={PIN}")
+    cookie = {"Cookie": f"{sessions.COOKIE}={signed_in.cookies[sessions.COOKIE].value}"}
     page = client.simulate_get(path, headers=cookie)
     assert page.status_code == 200
     assert "Spring &lt;sale&gt;: 2 in doubt" in page.text

@@ -12,6 +12,7 @@ from titanflow.settings import Settings
 from titanflow.storage.database import Database
 
 KEY = "a key for the tests alone"
+PIN = "83-92-01"
 
 
 def give_tokens(db: Database) -> None:
@@ -29,7 +30,7 @@ def running_node(
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_url),
         secret_key=(SecretStr(KEY),),
-        admin_pin=SecretStr("83-92-01"),
+        admin_pin=SecretStr(PIN),
         meta_app_secret=(SecretStr("secret"),),
         meta_verify_token=SecretStr("token"),
         meta_graph_url=graph_url,

@@ -2,7 +2,6 @@
 
 import re
 from functools import partial
-from typing import Any
 
 import falcon
 import falcon.media
@@ -30,8 +29,9 @@ from titanflow.http.audit import AuditTrail
 from titanflow.http.auth import Authentication
 from titanflow.http.context import Context
 from titanflow.http.contract import Contract
+from titanflow.http.security import Security
 from titanflow.http.web import doubts as doubts_page
-from titanflow.http.web import pages
+from titanflow.http.web import login, pages
 from titanflow.http.webhooks.door import PATHS, Door
 from titanflow.http.webhooks.resource import Webhook
 
@@ -57,14 +57,7 @@ API_ROUTES: list[openapi.Route] = [
     *((path, Webhook) for path in sorted(PATHS)),
     *health.ROUTES,
 ]
-WEB_ROUTES: list[openapi.Route] = [*pages.ROUTES, *doubts_page.ROUTES]
-
-_SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-}
+WEB_ROUTES: list[openapi.Route] = [*pages.ROUTES, *login.ROUTES, *doubts_page.ROUTES]
 
 
 class _Id(falcon.routing.BaseConverter):
@@ -74,19 +67,13 @@ class _Id(falcon.routing.BaseConverter):
         return int(value) if re.fullmatch("[0-9]{1,19}", value) and 0 < int(value) < 2**63 else None
 
 
-class _SecurityHeaders:
-    def process_response(self, _: Any, response: falcon.Response, __: Any, ___: bool) -> None:
-        for name, value in _SECURITY.items():
-            response.set_header(name, value)
-
-
 def create_app(context: Context, door: Door | None = None) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the app. Every resource class says which scope each method needs, and describes its operations.
 
     door: shared with the worker.
     """
     app = falcon.App()
-    app.add_middleware([_SecurityHeaders(), Authentication(context), AuditTrail(context), Contract()])
+    app.add_middleware([Security(context.settings), Authentication(context), AuditTrail(context), Contract()])
     app.router_options.converters["int"] = _Id
     handler = falcon.media.JSONHandler(dumps=partial(orjson.dumps, option=orjson.OPT_UTC_Z), loads=orjson.loads)
     app.resp_options.media_handlers["application/json"] = handler

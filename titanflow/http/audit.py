@@ -38,7 +38,7 @@ class AuditTrail:
             who=who,
             what=f"{request.method} {template}",
             target=mask(request.path.removeprefix("/api/v1")),
-            detail={"address": request.remote_addr or "", **request.context.principal.detail()},
+            detail={"address": request.context.address},
         )
 
     def process_response(self, request: falcon.Request, response: falcon.Response, _: Any, __: bool) -> None:

@@ -215,7 +215,7 @@ def codes_of(path: str, scope: str, found: Operation) -> list[str]:
     """Return every code with which an operation may answer, its own and the common ones."""
     codes = ["unavailable", "storage_unavailable", "starting", *found.problems]
     if scope != "public":
-        codes += ["unauthorized", "forbidden", "not_acceptable", "too_many_requests", "invalid_input"]
+        codes += ["unauthorized", "forbidden", "csrf", "not_acceptable", "too_many_requests", "invalid_input"]
     if _PARAMETER.search(path):
         codes.append("not_found")
     if isinstance(found.body, type):

@@ -20,10 +20,11 @@ _ALL = (
     # Any operation
     ProblemCode("unauthorized", 401, "No token, or one that is unknown or revoked"),
     ProblemCode("forbidden", 403, "The token lacks the scope"),
+    ProblemCode("csrf", 403, "A browser's session, and no proof that its own page made the request"),
     ProblemCode("not_found", 404, "There is no such path"),
     ProblemCode("method_not_allowed", 405, "The path has no such method; `Allow` names those it has"),
     ProblemCode("not_acceptable", 406, "`Accept` leaves no form that the answer could have"),
-    ProblemCode("too_many_requests", 429, "Slow down; `Retry-After` says for how long"),
+    ProblemCode("too_many_requests", 429, "Slow down; `Retry-After` says for how long", ("retry_after_s",)),
     ProblemCode("internal", 500, "A bug of the server; it is in its log"),
     ProblemCode("unavailable", 503, "A part of the server is away; try again"),
     ProblemCode("storage_unavailable", 503, "PostgreSQL or Redis is away; whether a write happened is unknown"),

@@ -66,7 +66,7 @@ def problem_of(error: Exception) -> Problem:
 def _problem(status: int, code: str, title: str, detail: str, **more: object) -> Problem:
     headers = {"Content-Type": "application/problem+json"}
     if status in _RETRY_AFTER_S:
-        headers["Retry-After"] = _RETRY_AFTER_S[status]
+        headers["Retry-After"] = str(more.get("retry_after_s") or _RETRY_AFTER_S[status])
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     fields = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "code": code, **more}

@@ -18,6 +18,7 @@ import structlog
 from gunicorn.workers.ggevent import GeventWorker
 
 from titanflow.http import problems, wsgi
+from titanflow.http.security import address_of
 from titanflow.http.webhooks.door import MAX_BODY_BYTES, PATHS, Door
 from titanflow.supervision import sleep_ms
 
@@ -70,8 +71,13 @@ def _plain_size(req: Any) -> int | None:
 
 def _answer(door: Door, body: bytes, headers: list[tuple[str, str]], addr: Any, connection: str) -> bytes:
     signature = next((value for name, value in headers if name == "X-HUB-SIGNATURE-256"), "")
+
+    def address() -> str:
+        forwarded = ", ".join(value for name, value in headers if name == "X-FORWARDED-FOR")
+        return address_of(door.settings, addr[0] if isinstance(addr, tuple) else "", forwarded)
+
     try:
-        door.take(body, signature, addr[0] if isinstance(addr, tuple) else "")
+        door.take(body, signature, address)
     except Exception as error:  # an edge: a bug answers 500, as in the app
         problem = problems.problem_of(error)
         if problem.status == 500:

@@ -1,7 +1,8 @@
 """Redis, the fast copy: live figures and messages between nodes. An outage costs latency, never a number."""
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from titanflow.storage import redis_keys
 Numbers = tuple[NumberLive, ...]
 
 _TIMEOUT_S = 2.0
+_MOST_RACES = 8
 
 
 class FastCopy:
@@ -98,13 +100,29 @@ class FastCopy:
         finally:
             subscription.close()
 
-    def count_within(self, key: str, *, window_s: int) -> int:
-        """Count one more event of `key` and return how many there were since the window began."""
+    def change(self, key: str, change: Callable[[bytes | None], bytes], *, ttl_s: int) -> None:
+        """Replace a value by what `change` makes of it, as one step; `change` runs again if others were faster.
+
+        Raises StorageUnavailable also if others were faster each time.
+        """
         try:
             with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.incr(key)
-                pipeline.expire(key, window_s, nx=True)
-                return int(pipeline.execute()[0])
+                for _ in range(_MOST_RACES):
+                    pipeline.watch(key)  # type: ignore[no-untyped-call]  # redis-py
+                    known = pipeline.get(key)
+                    pipeline.multi()
+                    pipeline.set(key, change(known if isinstance(known, bytes) else None), ex=ttl_s)
+                    with suppress(redis.WatchError):
+                        pipeline.execute()
+                        return
+        except redis.RedisError as error:
+            raise _unavailable(error) from error
+        raise StorageUnavailable("Too many change the same at once", why=f"{_MOST_RACES} others were faster")
+
+    def forget(self, key: str) -> None:
+        """Delete a value."""
+        try:
+            self._redis.delete(key)
         except redis.RedisError as error:
             raise _unavailable(error) from error
 

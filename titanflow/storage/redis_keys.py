@@ -14,6 +14,6 @@ def campaign_live(campaign_id: int) -> str:
     return f"titanflow:campaign:{campaign_id}:live"
 
 
-def login_attempts(address: str) -> str:
-    """Counter of failed logins of an address; a minute."""
+def login_tries(address: str) -> str:
+    """JSON of domain/lockout.py's Record of an address or of everybody; a day after the latest try."""
     return f"titanflow:logins:{address}"

@@ -27,7 +27,7 @@ from titanflow.supervision.client import (
 )
 from titanflow.supervision.clock import Clock, RealClock, VirtualClock, install_clock, installed_clock, using_clock
 from titanflow.supervision.dynamic_supervisor import DynamicSupervisor
-from titanflow.supervision.edges import Event, PlainGreenlet, sleep_ms, spawn_plain
+from titanflow.supervision.edges import Busy, Event, NativeThread, PlainGreenlet, sleep_ms, spawn_plain
 from titanflow.supervision.events import Obituary, add_listener, graveyard, log_every_start_and_end, remove_listener
 from titanflow.supervision.gen_server import (
     CallResult,
@@ -93,6 +93,7 @@ __all__ = [
     "TIMEOUT",
     "Agent",
     "AlreadyRegistered",
+    "Busy",
     "Call",
     "CallExit",
     "CallResult",
@@ -115,6 +116,7 @@ __all__ = [
     "InitResult",
     "InitStop",
     "MonitorRef",
+    "NativeThread",
     "NoReply",
     "Obituary",
     "Ok",

@@ -6,11 +6,17 @@ The rest of the program never names gevent; what it needs of it is here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import gevent
 import gevent.event
+import gevent.lock
+import gevent.threadpool
 
 from titanflow.supervision.clock import installed_clock
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def sleep_ms(ms: float) -> None:
@@ -42,6 +48,33 @@ class Event:
     def wait(self, timeout_s: float | None) -> bool:
         """Block until it is set. False after timeout_s."""
         return bool(self._event.wait(timeout_s))
+
+
+class Busy(Exception):
+    """A NativeThread has as much to do as it takes."""
+
+
+class NativeThread:
+    """A real thread for work that computes in C without the interpreter's lock: the hub goes on meanwhile.
+
+    One thing at a time, so it costs one core at most; others wait their turn, at most most_waiting of them.
+    """
+
+    __slots__ = ("_free", "_pool")
+
+    def __init__(self, *, most_waiting: int) -> None:
+        self._pool = gevent.threadpool.ThreadPool(1)
+        self._free = gevent.lock.BoundedSemaphore(most_waiting + 1)
+
+    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return what the function returns, or raise what it raises; only the caller waits. Raises Busy at once."""
+        if not self._free.acquire(blocking=False):
+            raise Busy
+        try:
+            result: R = self._pool.spawn(function, *args, **kwargs).get()
+            return result
+        finally:
+            self._free.release()
 
 
 class PlainGreenlet:

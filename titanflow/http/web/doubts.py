@@ -4,7 +4,7 @@ import falcon
 
 from titanflow.http.bodies import cursor_of
 from titanflow.http.context import Context
-from titanflow.http.web.pages import require_login, show
+from titanflow.http.web.pages import show
 from titanflow.services import campaigns, doubts
 
 _ROWS = 100
@@ -13,14 +13,13 @@ _ROWS = 100
 class DoubtsPage:
     """A hundred doubts a page, with evidence and what to expect."""
 
-    scopes = {"GET": "public"}  # the session is checked here: without one people get the login, not a problem
+    scopes = {"GET": "page"}
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Show the page."""
-        require_login(request, self._context)
         campaign = campaigns.get(self._context.db, campaign_id)
         page = doubts.page(self._context.db, campaign_id, after=cursor_of(request), limit=_ROWS)
         policy = campaign["doubt_policy"]

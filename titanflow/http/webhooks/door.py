@@ -3,6 +3,7 @@
 import hmac
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from titanflow.actors.node import webhook_ingestor
 from titanflow.domain import webhooks
@@ -20,17 +21,18 @@ class Door:
     """One a process, for whoever read the request."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self._secrets = settings.app_secrets()
         self._bad: OrderedDict[str, tuple[int, int]] = OrderedDict()  # address -> (minute, count)
 
-    def take(self, body: bytes, signature: str, address: str) -> None:
+    def take(self, body: bytes, signature: str, address: Callable[[], str]) -> None:
         """Commit the updates of one body. Returns after the commit: only now may anybody answer 200.
 
-        signature: X-Hub-Signature-256. Raises Forbidden (401) if it is wrong, TooManyRequests if it was too often from
-        this address, Unavailable if the updates can't be committed now.
+        signature: X-Hub-Signature-256. address: finds out who sent it, asked only of bad ones. Raises Forbidden (401)
+        if it is wrong, TooManyRequests if it was too often from there, Unavailable if they can't be committed now.
         """
         if not self._is_signed(body, signature):
-            self._refuse(address)
+            self._refuse(address())
         batch = webhooks.parse(body)
         if len(batch):
             webhook_ingestor.ingest(batch)

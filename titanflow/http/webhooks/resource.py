@@ -53,6 +53,6 @@ class Webhook:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Commit the updates, then answer 200. 401 for a wrong signature, 503 if they can't be committed now."""
         body = read_raw(request, MAX_BODY_BYTES, "The webhook")
-        self._door.take(body, request.get_header("X-Hub-Signature-256") or "", request.remote_addr or "")
+        self._door.take(body, request.get_header("X-Hub-Signature-256") or "", lambda: request.context.address)
         response.content_type = "text/plain"
         response.data = b"ok"
