@@ -104,8 +104,8 @@ def test_every_change_says_in_the_audit_log_what_was_there_before(api: Api) -> N
             "SELECT what, target, detail FROM audit_log WHERE what LIKE 'suppression%' ORDER BY id"
         ).fetchall()
 
-    assert [(what, target) for what, target, _ in rows] == [
-        ("suppression.put", _PHONE), ("suppression.put", _PHONE), ("suppression.deleted", _PHONE)]  # fmt: skip
+    assert [what for what, _, _ in rows] == ["suppression.put", "suppression.put", "suppression.deleted"]
+    assert {target for _, target, _ in rows} == {"+4915...00"}
     assert [[one["source"] for one in detail["before"]] for _, _, detail in rows] == [[], ["api"], ["crm"]]
 
 

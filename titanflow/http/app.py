@@ -20,6 +20,7 @@ from titanflow.http.api import (
     exports,
     media,
     operations,
+    people,
     phone_numbers,
     rehearsals,
     suppressions,
@@ -49,6 +50,7 @@ _API = (
     suppressions,
     exports,
     description,
+    people,
 )
 
 # What the OpenAPI document describes, in its order; and the pages for people.

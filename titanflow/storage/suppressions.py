@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.rows import fetch_all
+from titanflow.telemetry.logs import mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def add(db: Database, wanted: Sequence[Suppression], *, who: str) -> tuple[int, 
     with db.transaction() as transaction:
         row = transaction.execute(_ADD, parameters).fetchone()
         new, changed, given = row if row is not None else (0, 0, 0)
-        detail = {"given": given, "new": new, "changed": changed, "phones": phones[:1000]}
+        detail = {"given": given, "new": new, "changed": changed}
         _note(transaction, who, "suppressions.added", f"{given} phones", detail)
         return new, changed, given - new - changed, _waiting(transaction, phones)
 
@@ -163,13 +164,13 @@ def delete(db: Database, phones: Sequence[str], *, who: str) -> list[dict[str, A
         before = _before(transaction, phones)
         if before:
             transaction.execute("DELETE FROM suppressions WHERE phone = ANY(%s)", [list(phones)])
-            _note(transaction, who, "suppression.deleted", before[0]["phone"], {"before": before})
+            _note(transaction, who, "suppression.deleted", phones[0], {"before": before})
         return before
 
 
 def _before(transaction: Connection, phones: Sequence[str]) -> list[dict[str, Any]]:
     rows = transaction.execute(
-        "SELECT jsonb_build_object('phone', phone, 'reason', reason, 'source', source, 'note', note,"
+        "SELECT jsonb_build_object('reason', reason, 'source', source, 'note', note,"
         " 'created_at', created_at, 'expires_at', expires_at)"
         " FROM suppressions WHERE phone = ANY(%s) ORDER BY phone FOR UPDATE",
         [list(phones)],
@@ -185,5 +186,6 @@ def _waiting(transaction: Connection, phones: Sequence[str]) -> int:
 def _note(transaction: Connection, who: str, what: str, target: str, detail: dict[str, Any]) -> None:
     told = {key: value.isoformat() if isinstance(value, datetime) else value for key, value in detail.items()}
     transaction.execute(
-        "INSERT INTO audit_log (who, what, target, detail) VALUES (%s, %s, %s, %s)", [who, what, target, Jsonb(told)]
+        "INSERT INTO audit_log (who, what, target, detail, outcome) VALUES (%s, %s, %s, %s, 'done')",
+        [who, what, mask(target), Jsonb(told)],
     )
