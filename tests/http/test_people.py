@@ -10,7 +10,9 @@ import pytest
 
 from tests.support.builders import ACampaign, a_campaign, a_sender, claimed
 from tests.support.in_process_api import Api, an_api
+from tests.support.servers import fresh_database
 from titanflow.domain.live import NumberLive
+from titanflow.embedded import EmbeddedServers
 from titanflow.storage.counters import STATES
 from titanflow.storage.database import Database
 from titanflow.storage.settlements import Settlement, settle
@@ -27,14 +29,24 @@ def api(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Api]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def shared(servers: EmbeddedServers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One database for the whole walk: each case has a person and a campaign of its own."""
+    with (
+        fresh_database(servers, template=migrated_template) as url,
+        an_api(url, servers.urls.redis_url, tmp_path_factory.mktemp("walk")) as made,
+    ):
+        yield made
+
+
 def _set(api: Api, campaign: ACampaign, **columns: Any) -> None:
     with api.db.connection() as connection:
         for name, value in columns.items():
             connection.execute(f"UPDATE campaigns SET {name} = %s WHERE id = %s".encode(), [value, campaign.id])
 
 
-def _only(api: Api) -> dict[str, Any]:
-    answer = api.ask("GET", f"/contacts/{_PHONE}")
+def _only(api: Api, phone: str) -> dict[str, Any]:
+    answer = api.ask("GET", f"/contacts/{phone}")
     assert answer.status_code == 200, answer.text
     [one] = answer.json["campaigns"]["items"]
     assert isinstance(one, dict)
@@ -148,8 +160,10 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.state}-{case.reason or case.waits_for or case.got_it}")
-def test_every_state_and_reason_has_its_sentence(api: Api, case: Case) -> None:
-    campaign = a_campaign(api.db, contacts=1)
+def test_every_state_and_reason_has_its_sentence(shared: Api, case: Case) -> None:
+    api = shared
+    campaign = a_campaign(api.db, contacts=1, first_phone=491510001000 + CASES.index(case))
+    [phone] = campaign.phones
     if case.message or case.state == "claimed":
         [one] = claimed(api.db, campaign, a_sender(api.db, campaign.number_id))
         columns = {"state": case.state, **case.message}
@@ -158,12 +172,12 @@ def test_every_state_and_reason_has_its_sentence(api: Api, case: Case) -> None:
                 connection.execute(f"UPDATE message_logs SET {name} = %s WHERE id = %s".encode(), [value, one.log_id])
     elif case.state == "excluded":
         with api.db.connection() as connection:
-            connection.execute("UPDATE contacts SET excluded_reason = %s", [case.reason])
+            connection.execute("UPDATE contacts SET excluded_reason = %s WHERE phone = %s", [case.reason, phone])
     if case.listed:
         with api.db.connection() as connection:
             connection.execute(
                 "INSERT INTO suppressions (phone, reason, source) VALUES (%s, %s, %s)",
-                [_PHONE, case.listed.get("reason", "opted_out"), case.listed["source"]],
+                [phone, case.listed.get("reason", "opted_out"), case.listed["source"]],
             )
     _set(api, campaign, **case.campaign)
     if case.limited:
@@ -171,7 +185,7 @@ def test_every_state_and_reason_has_its_sentence(api: Api, case: Case) -> None:
         number = NumberLive("1001", 80.0, 10.0, 1, limit, detail)  # type: ignore[arg-type]
         api.context.fast_copy.exchange_live(campaign.id, 1, [number])
 
-    one_of_it = _only(api)
+    one_of_it = _only(api, phone)
 
     assert (one_of_it["state"], one_of_it["reason"]) == (case.state, case.reason)
     assert re.search(case.says, one_of_it["why"]), one_of_it["why"]
@@ -273,6 +287,10 @@ def test_its_plans_run_on_the_phone_alone(db: Database) -> None:
             "INSERT INTO contacts (campaign_id, phone) SELECT 1, '+4915' || n FROM generate_series(1, 20000) AS n"
         )
         connection.execute("INSERT INTO campaigns (name) SELECT 'c' FROM generate_series(1, 500)")
+        connection.execute(
+            "INSERT INTO message_logs (contact_id, incarnation, campaign_id, number_id, template_id, state)"
+            " SELECT id, 1, 1, 1, 1, 'sent' FROM contacts"
+        )
         connection.execute("INSERT INTO imports (campaign_id, file) VALUES (1, 'f')")
         connection.execute(
             "INSERT INTO import_rejects (import_id, line, reason, value)"

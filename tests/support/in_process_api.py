@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import falcon.testing
 from pydantic import SecretStr
 
+from tests.support.conformance import Conformance
 from titanflow.domain.vault import Vault
-from titanflow.http.app import create_app
+from titanflow.http import openapi
+from titanflow.http.app import API_ROUTES, create_app
 from titanflow.http.context import Context
 from titanflow.services import tokens
 from titanflow.settings import Settings
@@ -37,7 +40,19 @@ class Api:
         given = {"Authorization": f"Bearer {token or self.token}"}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {"body": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
-        return self.client.simulate_request(method, f"/api/v1{path}", headers=given, **sent)
+        answer = self.client.simulate_request(method, f"/api/v1{path}", headers=given, **sent)
+        if "Content-Encoding" not in answer.headers:
+            judge = _judge()
+            judge.judge(
+                method, f"/api/v1{path}", answer.status_code, answer.headers.get("Content-Type", ""), answer.content
+            )
+            assert judge.faults == [], judge.faults
+        return answer
+
+
+@cache
+def _judge() -> Conformance:
+    return Conformance(openapi.document(API_ROUTES, version="0"))
 
 
 @contextmanager
