@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +47,7 @@ def test_a_message_of_a_person_without_phone() -> None:
     message = {"from_user_id": "US.1", "id": "w", "timestamp": "1750030075", "type": "text", "text": {"body": "Hi"}}
     contacts = [{"profile": {"name": "Zoë"}, "user_id": "US.1"}]
     batch = parse(_body({"metadata": {"phone_number_id": "7"}, "contacts": contacts, "messages": [message]}))
-    assert batch.messages == (InboundMessage("7", "w", "US.1", "Zoë", "text", message, _AT),)
+    assert batch.messages == (InboundMessage("7", "w", "US.1", "Zoë", "text", message, _AT, "US.1"),)
 
 
 def test_preferences_and_template_events() -> None:
@@ -62,8 +63,57 @@ def test_preferences_and_template_events() -> None:
         "reason": None,
     }
     assert parse(_body(event, "message_template_status_update")).template_events == (
-        TemplateEvent("1", "9", "t", "de", "PAUSED", "None"),
+        TemplateEvent("1", "9", "t", "de", "PAUSED", ""),
     )
+
+
+def test_a_template_is_known_by_its_id_alone() -> None:
+    value = {"event": "paused", "message_template_id": 9}
+    [event] = parse(_body(value, "message_template_status_update")).template_events
+    assert (event.meta_template_id, event.name, event.event) == ("9", "", "PAUSED")
+
+
+def test_half_an_emoji_costs_nobody_else() -> None:
+    """WhatsApp cuts names after so many UTF-16 units: orjson refuses the whole body then."""
+    cut = {"from": "491", "id": "w", "timestamp": "1750030075", "type": "text", "text": {"body": "cut #"}}
+    body = _body({"metadata": {"phone_number_id": "7"}, "messages": [cut], "statuses": [_GOOD]})
+
+    batch = parse(body.replace(b"#", rb"\ud83d"))
+
+    assert batch.statuses == (StatusUpdate("wamid.A", "delivered", _AT, 42, 3, None, None),)
+    assert batch.messages[0].content["text"] == {"body": "cut ?"}
+    assert batch.quarantined == ()
+
+
+@pytest.mark.parametrize("deep", [b'{"a":' * 900 + b"1" + b"}" * 900, b"[" * 900 + b"]" * 900])
+def test_endless_nesting_is_kept_up_to_a_depth(deep: bytes) -> None:
+    """Else Python's stack ends in the middle of a batch, the server answers 500, and Meta sends it for a week."""
+    good = orjson.dumps(_GOOD)
+    body = b'{"entry":[{"id":"1","changes":[{"field":"x","value":{"y":%b}},{"field":%b,"value":{}},' % (deep, deep)
+    body += b'{"field":"messages","value":{"contacts":[{"wa_id":%b}],"messages":[{"type":%b}],' % (deep, deep)
+    body += b'"statuses":[%b]}}]}]}' % good
+
+    batch = parse(body)
+
+    assert len(batch.statuses) == 1
+    assert len(batch.quarantined) == 3
+    assert len(orjson.dumps(batch.quarantined[0].body)) < 1000
+    assert parse(b"[" * 100_000).quarantined[0].reason == "not JSON"
+
+
+def _price(**told: Any) -> str | None:
+    return parse(_body({"statuses": [{**_GOOD, "pricing": told}]})).statuses[0].pricing
+
+
+def test_what_meta_charges_in_old_and_new_versions() -> None:
+    assert _price(billable=True, pricing_model="PMP", type="regular", category="marketing") == "marketing"
+    assert _price(billable=True, pricing_model="CBP", category="utility") == "utility"
+    assert _price(billable=False, pricing_model="CBP", category="utility") == "utility/not_billable"
+    assert (
+        _price(pricing_model="PMP", type="free_customer_service", category="Service") == "service/free_customer_service"
+    )
+    assert _price() is None
+    assert _price(category=7, type=["x"]) is None
 
 
 def test_what_is_signed_but_unreadable_is_kept() -> None:

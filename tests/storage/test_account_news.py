@@ -105,7 +105,7 @@ def test_a_template_whose_id_is_unknown_is_found_by_name_in_its_account_alone(db
 def test_a_broken_change_costs_only_itself(db: Database) -> None:
     """Weakness L17 of the Elixir system: one bad change killed the rest of the POST."""
     template_id = a_template(db)
-    broken: list[dict[str, Any]] = [{"event": None}, {**_event("PAUSED"), "message_template_name": None}]
+    broken: list[dict[str, Any]] = [{"event": None}, {**_event("PAUSED"), "event": "", "message_template_name": None}]
     _webhook(db, "message_template_status_update", *broken, _event("PAUSED"))
     assert _status(db, template_id) == "PAUSED"
     with db.connection() as connection:

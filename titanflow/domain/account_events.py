@@ -45,7 +45,16 @@ class AccountTier:
     tier: str
 
 
-Effect = BlockAccount | ProbeAccount | NumberNews | AccountTier
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Something that an operator should see, and nobody but an operator can decide about. target: None: the account."""
+
+    kind: str
+    target: str | None
+    sentence: str
+
+
+Effect = BlockAccount | ProbeAccount | NumberNews | AccountTier | Tell
 
 # account_update's events that stop an account, and why.
 _STOPS = {
@@ -102,7 +111,8 @@ def effects(event: AccountEvent) -> list[Effect]:
             )
             return [AccountTier(limit)] if limit else []
         case _:
-            return []
+            told = _tell(event.field, value)
+            return [told] if told else []
 
 
 def concerns_templates(event: AccountEvent) -> bool:
@@ -132,6 +142,38 @@ def tier(value: Any) -> str | None:
     return "TIER_NOT_SET" if limit == "not_set" else tiers.spelling(limit)
 
 
+def _tell(field: str, value: Mapping[str, Any]) -> Tell | None:
+    """Say what people should know of an event that changes nothing by itself; None: it is good or harmless news."""
+    number, template = _plain(value.get("display_phone_number")), _plain(value.get("message_template_name"))
+    match field:
+        case "account_alerts":
+            info = value.get("alert_info")
+            alert = info if isinstance(info, dict) else value
+            if _word(alert.get("alert_severity")) == "INFORMATIONAL":
+                return None
+            said = _plain(alert.get("alert_description")) or _plain(alert.get("alert_type")) or "without a word why"
+            return Tell("account_alert", None, f"Meta alerts: {said}")
+        case "account_review_update" if _word(value.get("decision")) not in ("", "APPROVED"):
+            return Tell("account_review", None, f"Meta's review of the account ended as {_word(value['decision'])}")
+        case "phone_number_name_update" if _word(value.get("decision")) == "REJECTED":
+            name, why = _plain(value.get("requested_verified_name")), _plain(value.get("rejection_reason"))
+            because = f": {why}" if why else ""
+            return Tell("number_name", number, f"Meta rejected the name {name!r} of number {number}{because}")
+        case "security" if _word(value.get("event")).startswith("PIN_"):
+            return Tell("number_security", number, f"Somebody acts on number {number}: {_word(value['event'])}")
+        case "message_template_quality_update" if _word(value.get("new_quality_score")) == "RED":
+            return Tell("template_quality", template, f"The quality of template {template!r} is RED: a pause is near")
+        case "template_category_update":
+            category = _word(value.get("new_category")) or _word(value.get("correct_category"))
+            return Tell("template_category", template, f"Meta puts template {template!r} into category {category}")
+        case "errors":
+            errors = value.get("errors")
+            first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
+            said = _plain(first.get("title")) or _plain(first.get("message")) or "an error"
+            return Tell("account_error", None, f"Meta reports {said} (code {first.get('code')}) for the account")
+    return None
+
+
 def _account_update(value: Mapping[str, Any]) -> list[Effect]:
     event = _word(value.get("event"))
     if event in _BACK:
@@ -156,6 +198,11 @@ def _account_update(value: Mapping[str, Any]) -> list[Effect]:
 
 def _word(value: Any) -> str:
     return value.strip().upper()[:64].replace("\x00", "") if isinstance(value, str) else ""
+
+
+def _plain(value: Any) -> str:
+    """A text of Meta's as part of a sentence: short, on one line."""
+    return " ".join(value.split())[:200] if isinstance(value, str) else ""
 
 
 def _moment(value: Any) -> datetime | None:

@@ -3,14 +3,15 @@
 Source: Meta's "Webhooks overview" and "Status messages webhook reference". Pure; never raises.
 """
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 import orjson
 
-from titanflow.domain import echo
+from titanflow.domain import echo, pricing
 
 Status = Literal["sent", "delivered", "read", "failed"]
 
@@ -18,13 +19,15 @@ _STATUSES = ("sent", "delivered", "read", "failed")
 _WITHOUT_CONSEQUENCE = ("played", "deleted", "warning")
 _MAX_TEXT = 300
 _LATEST = 253402300799  # year 9999
+_DEEPEST = 50  # deeper JSON is nobody's message; Python's stack and PostgreSQL's have an end
+NOT_JSON = "not JSON"
 
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
     """One status of one message. log_id and attempt: from our echo, both or neither.
 
-    reply_id: in place of log_id, if it is a reply of the inbox.
+    reply_id: in place of log_id, if it is a reply of the inbox. pricing: what Meta charges (domain/pricing).
     """
 
     wamid: str
@@ -35,11 +38,15 @@ class StatusUpdate:
     error_code: int | None
     error_detail: str | None
     reply_id: int | None = None
+    pricing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
-    """What a person wrote. sender: E.164 with the plus, or a business-scoped user id."""
+    """What a person wrote. sender: E.164 with the plus, or a business-scoped user id if the phone is hidden.
+
+    user_id: the person's business-scoped user id, where Meta told it.
+    """
 
     phone_number_id: str
     wamid: str
@@ -48,15 +55,17 @@ class InboundMessage:
     type: str
     content: dict[str, Any]
     at: datetime
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A person's own switch for marketing messages."""
+    """A person's own switch for marketing messages. phone: or a business-scoped user id if the phone is hidden."""
 
     phone: str
     value: Literal["stop", "resume"]
     at: datetime
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,7 @@ class TemplateEvent:
     language: str
     event: str
     reason: str
+    value: dict[str, Any] = field(default_factory=dict, compare=False)  # all that was told, for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,44 +179,61 @@ class _Reader:
             for change in changes:
                 self.change(_id(entry.get("id")), change, _time_or_none(entry.get("time")))
 
+    def body_of_text(self, text: str) -> None:
+        """What orjson refuses as a whole: half an emoji in one person's name must not cost a thousand others."""
+        try:
+            parsed = json.loads(text, parse_int=_int)
+        except (ValueError, RecursionError):
+            kept = text[:20_000].replace("\x00", "\ufffd")
+            self.quarantined.append(Quarantined(None, NOT_JSON, {"text": kept}))
+            return
+        self.body(_clean(parsed))
+
     def change(self, waba_id: str, change: Any, at: datetime | None) -> None:
         value = change.get("value") if isinstance(change, dict) else None
         if not isinstance(value, dict):
             self.quarantined.append(Quarantined(None, "a change without a value", _clean(change)))
             return
-        field = str(change.get("field", ""))
+        name = _id(change.get("field"))
         try:
-            match field:
+            match name:
                 case "messages":
-                    self.messages_field(value)
+                    self.messages_field(waba_id, value, at)
                 case "user_preferences":
-                    self.each(field, value.get("user_preferences"), self.preference)
+                    user_ids = _user_ids(value.get("contacts"))
+                    self.each(name, value.get("user_preferences"), lambda one: self.preference(user_ids, one))
                 case "message_template_status_update":
                     self.template_events.append(_template_event(waba_id, value))
-                case _ if field in _ACCOUNT_FIELDS:
-                    self.account_events.append(AccountEvent(waba_id, field, _clean(value), at))
+                case _ if name in _ACCOUNT_FIELDS:
+                    self.account_events.append(AccountEvent(waba_id, name, _clean(value), at))
                 case _:
                     raise _Unreadable("an unknown field")
         except _Unreadable as why:
-            self.quarantined.append(Quarantined(field[:64], str(why), _clean(value)))
+            self.quarantined.append(Quarantined(name, str(why), _clean(value)))
 
-    def messages_field(self, value: dict[str, Any]) -> None:
+    def messages_field(self, waba_id: str, value: dict[str, Any], at: datetime | None) -> None:
         self.each("messages", value.get("statuses"), self.status)
-        metadata = value.get("metadata")
-        number = str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
-        names = _profile_names(value.get("contacts"))
-        self.each("messages", value.get("messages"), lambda one: self.message(number, names, one))
-        if isinstance(value.get("errors"), list) and value["errors"]:
-            raise _Unreadable("an error of the account")
+        if value.get("messages"):
+            metadata, contacts = value.get("metadata"), value.get("contacts")
+            number = _id(metadata.get("phone_number_id")) if isinstance(metadata, dict) else ""
+            names, user_ids = _profile_names(contacts), _user_ids(contacts)
+            self.each("messages", value["messages"], lambda one: self.message(number, names, user_ids, one))
+        errors = value.get("errors")
+        if isinstance(errors, list) and errors:
+            told = {"errors": _clean(errors), "metadata": _clean(value.get("metadata"))}
+            self.account_events.append(AccountEvent(waba_id, "errors", told, at))
 
-    def each(self, field: str, items: Any, read: Any) -> None:
-        for item in items if isinstance(items, list) else []:
+    def each(self, name: str, items: Any, read: Any) -> None:
+        if items is not None and not isinstance(items, list):
+            self.quarantined.append(Quarantined(name, "updates that are no list", _clean(items)))
+            return
+        for item in items or ():
             try:
                 if not isinstance(item, dict):
                     raise _Unreadable("an update that is no object")
                 read(item)
             except _Unreadable as why:
-                self.quarantined.append(Quarantined(field, str(why), _clean(item)))
+                self.quarantined.append(Quarantined(name, str(why), _clean(item)))
 
     def status(self, one: dict[str, Any]) -> None:
         status = one.get("status")
@@ -222,37 +249,37 @@ class _Reader:
         if log_id is None:
             reply_id, attempt = echo.decode_reply(echoed) or (None, None)
         at = _time(one.get("timestamp"))
-        self.statuses.append(StatusUpdate(wamid, cast("Status", status), at, log_id, attempt, code, detail, reply_id))
+        price = pricing.word(one.get("pricing"))
+        self.statuses.append(
+            StatusUpdate(wamid, cast("Status", status), at, log_id, attempt, code, detail, reply_id, price)
+        )
 
-    def message(self, number: str, names: dict[str, str], one: dict[str, Any]) -> None:
+    def message(self, number: str, names: dict[str, str], user_ids: dict[str, str], one: dict[str, Any]) -> None:
         wamid = _text(one.get("id"), "the message id")
-        phone, user_id = one.get("from"), one.get("from_user_id")
-        if isinstance(phone, str) and phone.lstrip("+").isdigit():
-            sender = "+" + phone.lstrip("+")
-        else:
-            sender = _text(user_id, "the sender")
+        phone = one.get("from")
+        user_id = _user_id(one.get("from_user_id")) or user_ids.get(_id(phone))
+        sender = _phone(phone) or _text(user_id, "the sender")
         self.messages.append(
             InboundMessage(
                 number,
                 wamid,
                 sender,
-                names.get(str(phone)) or names.get(str(user_id)),
-                str(one.get("type", "unsupported"))[:32],
+                names.get(_id(phone)) or names.get(_id(user_id)),
+                _id(one.get("type"))[:32] or "unsupported",
                 _clean(one),
                 _time(one.get("timestamp")),
+                user_id,
             )
         )
 
-    def preference(self, one: dict[str, Any]) -> None:
+    def preference(self, user_ids: dict[str, str], one: dict[str, Any]) -> None:
         value = one.get("value")
         if value not in ("stop", "resume"):
             raise _Unreadable("an unknown preference")
-        phone = _text(one.get("wa_id"), "the person")
-        if not phone.lstrip("+").isdigit():
-            raise _Unreadable("the person is no phone number")
-        self.preferences.append(
-            Preference("+" + phone.lstrip("+"), cast("Literal['stop', 'resume']", value), _time(one.get("timestamp")))
-        )
+        user_id = _user_id(one.get("user_id")) or user_ids.get(_id(one.get("wa_id")))
+        person = _phone(one.get("wa_id")) or _text(user_id, "the person")
+        wish = cast("Literal['stop', 'resume']", value)
+        self.preferences.append(Preference(person, wish, _time(one.get("timestamp")), user_id))
 
 
 _ACCOUNT_FIELDS = {
@@ -275,19 +302,21 @@ def parse(body: bytes) -> WebhookBatch:
     try:
         reader.body(orjson.loads(body))
     except orjson.JSONDecodeError:
-        text = body[:20_000].decode("utf-8", "replace").replace("\x00", "\ufffd")
-        reader.quarantined.append(Quarantined(None, "not JSON", {"text": text}))
+        reader.body_of_text(body.decode("utf-8", "replace"))
     return reader.batch()
 
 
 def _template_event(waba_id: str, value: dict[str, Any]) -> TemplateEvent:
+    meta_id = _id(value.get("message_template_id"))
+    name, language = value.get("message_template_name"), value.get("message_template_language")
     return TemplateEvent(
         waba_id,
-        _id(value.get("message_template_id")),
-        _text(value.get("message_template_name"), "the template's name"),
-        _text(value.get("message_template_language"), "the template's language"),
+        meta_id,
+        _text(name, "the template's name") if name or not meta_id else "",
+        _text(language, "the template's language") if language or not meta_id else "",
         _text(value.get("event"), "the event").upper(),
-        str(value.get("reason", ""))[:_MAX_TEXT].replace("\x00", ""),
+        _id(value.get("reason")),
+        _clean(value),
     )
 
 
@@ -298,8 +327,31 @@ def _profile_names(contacts: Any) -> dict[str, str]:
         name = profile.get("name") if isinstance(profile, dict) else None
         if isinstance(name, str) and name:
             for key in ("wa_id", "user_id"):
-                names[str(contact.get(key))] = name[:200].replace("\x00", "")
+                names[_id(contact.get(key))] = name[:200].replace("\x00", "")
     return names
+
+
+def _user_ids(contacts: Any) -> dict[str, str]:
+    """The user id of each person whose phone is told too, by the phone as Meta writes it."""
+    found: dict[str, str] = {}
+    for contact in contacts if isinstance(contacts, list) else []:
+        user_id = _user_id(contact.get("user_id")) if isinstance(contact, dict) else None
+        if user_id:
+            found[_id(contact.get("wa_id"))] = user_id
+    return found
+
+
+def _phone(value: Any) -> str | None:
+    """A phone as we write it; None if it is none."""
+    digits = value.lstrip("+") if isinstance(value, str) else ""
+    return "+" + digits if digits.isascii() and digits.isdigit() and len(digits) <= 20 else None
+
+
+def _user_id(value: Any) -> str | None:
+    """A business-scoped user id such as US.1349120865530274191; None if it is none."""
+    if isinstance(value, str) and 2 < len(value) <= 160 and value.isascii() and value.isprintable() and "." in value:
+        return value
+    return None
 
 
 def _error(errors: Any) -> tuple[int | None, str | None]:
@@ -329,6 +381,11 @@ def _id(value: Any) -> str:
     return str(value)[:64].replace("\x00", "") if isinstance(value, int | str) else ""
 
 
+def _int(digits: str) -> int | float:
+    """What JSON and jsonb can hold."""
+    return int(digits) if len(digits) < 19 else float(digits)
+
+
 def _time_or_none(value: Any) -> datetime | None:
     try:
         return _time(value)
@@ -346,12 +403,15 @@ def _time(value: Any) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _clean(value: Any) -> Any:
-    """The value without what PostgreSQL's jsonb refuses: NUL characters."""
+def _clean(value: Any, depth: int = 0) -> Any:
+    """The value without what PostgreSQL's jsonb refuses: NUL characters, halves of characters, no end of nesting."""
     if isinstance(value, str):
-        return value.replace("\x00", "\ufffd")
+        text = value.replace("\x00", "\ufffd")
+        return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    if depth >= _DEEPEST:
+        return "..."
     if isinstance(value, dict):
-        return {key.replace("\x00", "\ufffd"): _clean(item) for key, item in value.items()}
+        return {_clean(key): _clean(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [_clean(item, depth + 1) for item in value]
     return value

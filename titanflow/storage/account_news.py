@@ -14,6 +14,7 @@ from titanflow.domain.account_events import (
     BlockAccount,
     NumberNews,
     ProbeAccount,
+    Tell,
     concerns_templates,
     effects,
 )
@@ -45,6 +46,11 @@ _STOP_TEMPLATE = """
 
 # Meta says it is back: the list is believed at once, whatever it was refused for before.
 _BELIEVE_TEMPLATE = "UPDATE templates SET refused_until = NULL, refusals = 0 WHERE meta_template_id = %(meta_id)s"
+
+# What people need to look at although nothing stopped; `fix` of the alarm says the same for all of them.
+_LOOK = "Look into WhatsApp Manager; then clear this alarm."
+
+_KEEP = "INSERT INTO audit_log (who, what, target, detail) VALUES ('meta', %s, %s, %s)"
 
 # With the other accounts of their portfolios: a limit is theirs, too.
 _LOCK_NUMBERS = """
@@ -106,7 +112,7 @@ def hear(transaction: Connection, of_templates: Sequence[TemplateEvent], of_acco
 
 
 def _hear_of_template(transaction: Connection, event: TemplateEvent) -> None:
-    """Stop it at once, or let the list be believed."""
+    """Keep it for people; stop the template at once, or let the list be believed."""
     parameters: dict[str, Any] = {
         "status": event.event,
         "meta_id": event.meta_template_id,
@@ -114,15 +120,13 @@ def _hear_of_template(transaction: Connection, event: TemplateEvent) -> None:
         "name": event.name,
         "language": event.language,
     }
+    transaction.execute(_KEEP, ["message_template_status_update", event.waba_id, Jsonb(event.value)])
     transaction.execute(_STOP_TEMPLATE if event.event in _STOPPED else _BELIEVE_TEMPLATE, parameters)
 
 
 def _hear_of_account(transaction: Connection, event: AccountEvent) -> None:
     """Keep it for people, and let follow what follows for the numbers."""
-    transaction.execute(
-        "INSERT INTO audit_log (who, what, target, detail) VALUES ('meta', %s, %s, %s)",
-        [event.field, event.waba_id, Jsonb(event.value)],
-    )
+    transaction.execute(_KEEP, [event.field, event.waba_id, Jsonb(event.value)])
     for effect in effects(event):
         parameters: dict[str, Any] = {"waba_id": event.waba_id, "at": event.at}
         match effect:
@@ -138,3 +142,6 @@ def _hear_of_account(transaction: Connection, event: AccountEvent) -> None:
                 transaction.execute(_NUMBER, {**parameters, **news})
             case AccountTier(tier):
                 transaction.execute(_TIER, {**parameters, "tier": tier})
+            case Tell(kind, target, sentence):
+                scope = "account" if target is None else kind.partition("_")[0]
+                alarms.raise_alarm(transaction, Alarm(kind, scope, target or event.waba_id, sentence, _LOOK))

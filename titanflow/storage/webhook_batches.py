@@ -12,7 +12,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from titanflow.domain.webhooks import Quarantined, StatusUpdate, WebhookBatch
-from titanflow.storage import account_news, consent, conversation_rules, inbox, outbox, statuses
+from titanflow.storage import account_news, consent, conversation_rules, identities, inbox, outbox, statuses
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.outbox import ReplyStatus
 from titanflow.storage.statuses import Reported, StatusRow
@@ -63,9 +63,10 @@ def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[R
     if len(rows) < len(batch.statuses):
         outbox.report(transaction, _of_replies(batch.statuses))
     if batch.messages:
-        received = inbox.receive(transaction, batch.messages)
+        received = inbox.receive(transaction, identities.of_messages(transaction, batch.messages))
         conversation_rules.follow(transaction, [one.message for one in received])
-    for preference in sorted(batch.preferences, key=lambda one: (one.phone, one.at)):
+    preferences = identities.of_preferences(transaction, batch.preferences) if batch.preferences else ()
+    for preference in sorted(preferences, key=lambda one: (one.phone, one.at)):
         consent.prefer(transaction, preference)
     if batch.template_events or batch.account_events:
         account_news.hear(transaction, batch.template_events, batch.account_events)
@@ -83,6 +84,7 @@ def _row(status: StatusUpdate) -> StatusRow:
         status.attempt,
         status.error_code,
         status.error_detail,
+        status.pricing,
     )
 
 
