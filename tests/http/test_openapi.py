@@ -130,4 +130,4 @@ def _codes_by_hand() -> set[str]:
     from titanflow.http.problem_codes import INCOMPLETE
 
     classes = {kind.code for kind, _ in problems.STATUSES} | {errors.StorageUnavailable.code}
-    return classes | set(problems.FALCONS.values()) | set(INCOMPLETE) | {"internal", "bad_request", "starting"}
+    return classes | set(problems.LIBRARIES.values()) | set(INCOMPLETE) | {"internal", "bad_request", "starting"}

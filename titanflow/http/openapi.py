@@ -218,6 +218,8 @@ def codes_of(path: str, scope: str, found: Operation) -> list[str]:
         codes += ["unauthorized", "forbidden", "csrf", "not_acceptable", "too_many_requests", "invalid_input"]
     if _PARAMETER.search(path):
         codes.append("not_found")
+    if found.query is not None or "}" in path:
+        codes.append("uri_too_long")
     if isinstance(found.body, type):
         codes += ["invalid_json", "invalid_input", "too_large", "unsupported_media_type"]
     return sorted(set(codes), key=codes.index)

@@ -35,6 +35,8 @@ _ALL = (
     ProblemCode("invalid_json", 400, "The body is no JSON"),
     ProblemCode("upload_incomplete", 400, "The upload broke off; send it again"),
     ProblemCode("too_large", 413, "The body or file is larger than is taken"),
+    ProblemCode("uri_too_long", 414, "The path with its query is longer than 4,094 bytes"),
+    ProblemCode("headers_too_large", 431, "The headers are larger than is taken"),
     ProblemCode("unsupported_media_type", 415, "The body's Content-Type isn't taken here"),
     ProblemCode("unsupported_media", 415, "Meta takes no such file, or the bytes are something else"),
     ProblemCode("invalid_input", 422, "A parameter or member can't be used", ("errors",)),

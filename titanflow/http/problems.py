@@ -32,8 +32,10 @@ STATUSES: tuple[tuple[type[TitanFlowError], int], ...] = (
     (Unavailable, 503),
 )
 
-FALCONS = {
-    404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type", 422: "invalid_input",
+# What Falcon and gunicorn refuse by themselves; any other of theirs is bad_request.
+LIBRARIES = {
+    403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 414: "uri_too_long",
+    415: "unsupported_media_type", 422: "invalid_input", 431: "headers_too_large", 500: "internal",
 }  # fmt: skip
 _RETRY_AFTER_S = {429: "10", 503: "1"}
 
@@ -63,6 +65,11 @@ def problem_of(error: Exception) -> Problem:
     return _problem(500, "internal", "The server made a mistake", "It has been logged.")
 
 
+def of_library(status: int, title: str, detail: str) -> Problem:
+    """Return what a refusal of Falcon's or gunicorn's own answers."""
+    return _problem(status, LIBRARIES.get(status, "bad_request"), title, detail)
+
+
 def _problem(status: int, code: str, title: str, detail: str, **more: object) -> Problem:
     headers = {"Content-Type": "application/problem+json"}
     if status in _RETRY_AFTER_S:
@@ -87,9 +94,8 @@ def _ours(_: falcon.Request, response: falcon.Response, error: Exception, __: An
 def _falcons(_: falcon.Request, response: falcon.Response, error: falcon.HTTPError, __: Any) -> None:
     for name, value in dict(error.headers or {}).items():
         response.set_header(name, value)
-    code = FALCONS.get(error.status_code, "bad_request")
     title = (error.title or "Error").removeprefix(f"{error.status_code} ")
-    _answer(response, _problem(error.status_code, code, title, error.description or ""))
+    _answer(response, of_library(error.status_code, title, error.description or ""))
 
 
 def _bug(request: falcon.Request, response: falcon.Response, error: Exception, __: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import falcon
 import structlog
+from gunicorn import util
 from gunicorn.workers.ggevent import GeventWorker
 
 from titanflow.http import problems, wsgi
@@ -88,6 +89,16 @@ def _answer(door: Door, body: bytes, headers: list[tuple[str, str]], addr: Any, 
     lines = "".join(f"{name}: {value}\r\n" for name, value in extra.items())
     head = f"HTTP/1.1 {falcon.code_to_http_status(status)}\r\n{_date_line()}Connection: {connection}\r\n{lines}"
     return f"{head}X-Content-Type-Options: nosniff\r\nContent-Length: {len(text)}\r\n\r\n".encode("latin-1") + text
+
+
+def _write_problem(sock: Any, status: int, reason: str, detail: str) -> None:
+    """Answer a request that gunicorn can't read, or refuses: its own way would be a page of HTML."""
+    problem = problems.of_library(status, reason, detail)
+    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+    util.write_nonblock(sock, f"{head}Content-Length: {len(problem.body)}\r\n\r\n".encode("latin-1") + problem.body)
+
+
+util.write_error = _write_problem  # the one place that gunicorn's workers call
 
 
 _date = (0, "")

@@ -1,12 +1,12 @@
 """/audit-log: who did what."""
 
 import falcon
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from titanflow.http.answers.things import AuditEntry
 from titanflow.http.bodies import cursor_of, limit_of
 from titanflow.http.context import Context
-from titanflow.http.contract import ListQuery, Page, Text, operation, query_of
+from titanflow.http.contract import ListQuery, Page, Text, Time, operation, query_of
 from titanflow.storage import audit_log
 
 _NEWEST = 2**63 - 1
@@ -18,8 +18,8 @@ class AuditQuery(ListQuery):
     who: Text | None = Field(default=None, description="token 3, web session, command line")
     what: Text | None = Field(default=None, description="POST /campaigns/{campaign_id}/start")
     target: Text | None = Field(default=None, description="/campaigns/7")
-    since: AwareDatetime | None = Field(default=None, description="2026-12-01T09:00:00Z; a plus in a URL is %2B")
-    until: AwareDatetime | None = Field(default=None, description="Before this moment")
+    since: Time | None = Field(default=None, description="2026-12-01T09:00:00Z; a plus in a URL is %2B")
+    until: Time | None = Field(default=None, description="Before this moment")
 
 
 class AuditLog:

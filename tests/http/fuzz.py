@@ -1,0 +1,86 @@
+"""Fuzzes a running server by its own OpenAPI document: `python -m tests.http.fuzz --examples 200 --seed 1`.
+
+schemathesis sends what the document allows and what it forbids, with and without a token, and holds every answer
+against it: no 5xx but 503, no status, media type, header or member that isn't described, nothing without a token. The
+server is real, with its tree, PostgreSQL, Redis and the sandbox, and has things that the requests can hit.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.http.fuzz_hooks import CAMPAIGNS, DOOMED, FIRST
+from tests.support.servers import short_folder
+from titanflow.cli.stage import Stage
+from titanflow.services import tokens
+from titanflow.storage.database import Database
+
+_HERE = Path(__file__).parent
+_CSV = "phone,first_name\n+4915112345678,Ada\n+4915112345679,Grace\n+491511234567a,Nobody\n"
+
+
+def furnish(stage: Stage) -> str:
+    """Put something of each kind on the stage. Returns a token whose id no request guesses: none revokes it."""
+    for number in ("2001", "2002"):
+        stage.api.post(
+            "/api/v1/phone-numbers", {"phone_number_id": number, "waba_id": "900000001", "access_token": "sandbox"}
+        )
+    database = Database(stage.database_url, pool_size=1)
+    try:
+        with database.connection() as connection:
+            for table, first in (("campaigns", FIRST), ("api_tokens", 918273645)):
+                connection.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), %s, false)", [table, first])
+        token = tokens.create(database, "fuzzer", "admin")
+    finally:
+        database.close()
+    stage.api.post("/api/v1/templates/sync")
+    template_ids = [one["id"] for one in stage.api.get("/api/v1/templates?limit=3")["items"]]
+    contacts = stage.data_dir / "contacts.csv"
+    contacts.write_text(_CSV)
+    for n in range(CAMPAIGNS + DOOMED):
+        fields = {"name": f"Fuzzed {n}", "template_ids": template_ids[:1], "phone_number_ids": ["2001"]}
+        made = stage.api.post("/api/v1/campaigns", fields)
+        stage.api.upload(f"/api/v1/campaigns/{made['id']}/contacts", contacts)
+    return token
+
+
+def fuzz(
+    stage: Stage, token: str, *, examples: int, seed: int, only: str | None = None, har: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run schemathesis in a process of its own. only: a regular expression of paths. har: a file for all traffic."""
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(_HERE / "schemathesis.toml"), "run"]
+    command += [f"{stage.address}/api/v1/openapi.json", "--header", f"Authorization: Bearer {token}"]
+    command += ["--checks", "all", "--phases", "coverage,fuzzing", "--max-examples", str(examples), "--seed", str(seed)]
+    command += ["--continue-on-failure", "--no-color", "--no-shrink", "--request-timeout", "30"]
+    if har:
+        command += ["--report-har-path", str(har)]
+    if only:
+        command += ["--include-path-regex", only]
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.http.fuzz_hooks"}
+    return subprocess.run(command, env=environment, cwd=_HERE.parents[1], capture_output=True, text=True, check=False)
+
+
+def main() -> int:
+    """Fuzz as asked; print schemathesis's own words; 1 if it found something."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=100, help="for each operation")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="regular expression of paths")
+    parser.add_argument("--har", type=Path, help="keep all requests and answers there")
+    asked = parser.parse_args()
+    with short_folder() as folder:
+        stage = Stage(folder / "data", speed=10)
+        try:
+            stage.start()
+            done = fuzz(stage, furnish(stage), examples=asked.examples, seed=asked.seed, only=asked.only, har=asked.har)
+            crashes = [line for line in (stage.data_dir / "server.log").read_text().splitlines() if "crashed" in line]
+        finally:
+            stage.stop()
+    print(done.stdout, done.stderr, *crashes[:20], sep="\n")
+    return 1 if done.returncode or crashes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
