@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from titanflow.domain.stop_words import START_WORDS, STOP_WORDS, fold, intent, is_stop_word
+from titanflow.domain.folding import fold
+from titanflow.domain.stop_words import START_WORDS, STOP_WORDS, intent, is_stop_word
 
 
 def _text(body: Any) -> dict[str, Any]:

@@ -1,12 +1,15 @@
-"""Which replies are an opt-out, and which take it back. Data, and one pure function.
+"""Which replies are an opt-out, and which take it back. Data, and pure functions.
 
 Only a whole message counts: "stop" inside a sentence is no opt-out. Lists are folded when they are read, so they may be
-written as people write: case, accents of Latin letters and punctuation around the words don't matter.
+written as people write: case, accents of Latin letters and punctuation around the words don't matter. These lists are
+what holds until an operator writes others (domain/opt_out.py).
 """
 
-import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from titanflow.domain.folding import fold
 
 Intent = Literal["stop", "start"]
 
@@ -60,55 +63,79 @@ _START = {
 }
 
 STOP_PREFIX, START_PREFIX = "STOP:", "START:"
+_PREFIXES: tuple[tuple[str, Intent], ...] = ((STOP_PREFIX, "stop"), (START_PREFIX, "start"))
 
 
-def fold(text: str) -> str:
-    """Return a text as it is compared: case, accents of Latin letters, width and what stands around it removed."""
-    wide = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    kept = "".join(char for char in wide if not "\u0300" <= char <= "\u036f")
-    # Marks (M) are parts of words in Indic scripts; everything else that is no letter or digit only surrounds them.
-    first, last = 0, len(kept)
-    while first < last and unicodedata.category(kept[first])[0] not in "LN":
-        first += 1
-    while last > first and unicodedata.category(kept[last - 1])[0] not in "LNM":
-        last -= 1
-    return unicodedata.normalize("NFC", " ".join(kept[first:last].split()))
+def by_language(intent: Intent) -> dict[str, tuple[str, ...]]:
+    """Return the built-in words as they are written."""
+    lines = _STOP if intent == "stop" else _START
+    return {language: tuple(word.strip() for word in line.split(",")) for language, line in lines.items()}
 
 
-def _folded(words: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(fold(word) for line in words.values() for word in line.split(","))
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Folded words, each with the languages that have it, in order."""
+
+    stop: Mapping[str, tuple[str, ...]]
+    start: Mapping[str, tuple[str, ...]]
 
 
-STOP_WORDS = _folded(_STOP)
-START_WORDS = _folded(_START)
-_LONGEST = 60
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for. languages: of the word that said it, none if a button's payload did."""
+
+    intent: Intent
+    languages: tuple[str, ...]
+
+
+def compiled(stop: Mapping[str, Iterable[str]], start: Mapping[str, Iterable[str]]) -> Words:
+    """Return words by language, ready to be compared."""
+    return Words(_compiled(stop), _compiled(start))
+
+
+def _compiled(words: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for language, line in words.items():
+        for word in dict.fromkeys(fold(one) for one in line):
+            found[word] = (*found.get(word, ()), language)
+    return found
+
+
+BUILT_IN = compiled(by_language("stop"), by_language("start"))
+STOP_WORDS, START_WORDS = frozenset(BUILT_IN.stop), frozenset(BUILT_IN.start)
+LONGEST = 60
 
 
 def is_stop_word(text: str) -> bool:
-    """Say if a whole message or button is a word of opting out."""
-    return len(text) <= _LONGEST and fold(text) in STOP_WORDS
+    """Say if a whole message or button is a built-in word of opting out."""
+    return len(text) <= LONGEST and fold(text) in STOP_WORDS
 
 
-def intent(kind: str, content: Mapping[str, Any]) -> Intent | None:
+def intent(kind: str, content: Mapping[str, Any], words: Words = BUILT_IN) -> Intent | None:
     """Return what an inbound message asks for, None for nearly all. content: Meta's object as it came, of any shape."""
-    texts, payloads = _said(kind, content)
+    found = wish(kind, content, words)
+    return found.intent if found else None
+
+
+def wish(kind: str, content: Mapping[str, Any], words: Words = BUILT_IN) -> Wish | None:
+    """Return what an inbound message asks for and in which languages. A button's payload of ours has the first word."""
+    texts, payloads = said(kind, content)
     for payload in payloads:
-        if payload.upper().startswith(STOP_PREFIX):
-            return "stop"
-        if payload.upper().startswith(START_PREFIX):
-            return "start"
+        for prefix, wanted in _PREFIXES:
+            if payload.upper().startswith(prefix):
+                return Wish(wanted, ())
     for text in (*texts, *payloads):
-        if len(text) <= _LONGEST:
+        if len(text) <= LONGEST:
             word = fold(text)
-            if word in STOP_WORDS:
-                return "stop"
-            if word in START_WORDS:
-                return "start"
+            if word in words.stop:
+                return Wish("stop", words.stop[word])
+            if word in words.start:
+                return Wish("start", words.start[word])
     return None
 
 
-def _said(kind: str, content: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The texts a person wrote or pressed, and the payloads behind them."""
+def said(kind: str, content: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the texts a person wrote or pressed, and the payloads behind them."""
     body = content.get(kind)
     if not isinstance(body, dict):
         return [], []
