@@ -34,7 +34,9 @@ def _sent(db: Database, *, hours_ago: float = 0.0, state: str = "sent", **more: 
 
 def _attributed(db: Database) -> dict[str, int | None]:
     with db.connection() as connection:
-        rows = connection.execute("SELECT wamid, message_log_id FROM inbox_messages ORDER BY wamid").fetchall()
+        rows = connection.execute(
+            "SELECT wamid, message_log_id FROM inbox_messages WHERE direction = 'inbound'"
+        ).fetchall()
     return dict(rows)
 
 
@@ -289,7 +291,8 @@ def test_the_plan_of_reply_attribution(db: Database) -> None:
         )
         connection.execute("ANALYZE campaigns, contacts, message_logs")
         parameters = {
-            "wamids": ["a"], "quoted": ["w1"], "by_time": [True], "intents": [None], "form_of": [1],
+            "message_ids": [1], "number_ids": [1], "ats": ["2026-11-24"], "quoted": ["w1"],
+            "by_time": [True], "intents": [None], "form_of": [1],
             "forms": ["+491510000001"], "within_s": [10, 2**31 - 1],
         }  # fmt: skip
         [(plan,)] = connection.execute("EXPLAIN (FORMAT JSON) " + _ATTRIBUTE, parameters).fetchall()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from titanflow.domain.stop_words import Intent
+from titanflow.domain.stop_words import Intent, Wish
 from titanflow.domain.webhooks import InboundMessage
 
 # Upper bounds of the groups of reply times, in seconds; the last one has none.
@@ -19,10 +19,18 @@ _NO_ANSWER = frozenset({"system", "request_welcome", "edit", "revoke", "errors"}
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A new inbound message, and what it says about being written to."""
+    """A new inbound message, where it is in the inbox, and what it says about being written to."""
 
     message: InboundMessage
-    intent: Intent | None
+    message_id: int
+    conversation_id: int
+    number_id: int
+    wish: Wish | None
+
+    @property
+    def intent(self) -> Intent | None:
+        """STOP, START or neither."""
+        return self.wish.intent if self.wish else None
 
 
 @dataclass(frozen=True, slots=True)

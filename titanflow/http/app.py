@@ -15,9 +15,11 @@ from titanflow.http.api import (
     audit_log,
     campaigns,
     contacts,
+    conversation_settings,
     description,
     doubts,
     exports,
+    faqs,
     media,
     operations,
     people,
@@ -51,6 +53,8 @@ _API = (
     exports,
     description,
     people,
+    faqs,
+    conversation_settings,
 )
 
 # What the OpenAPI document describes, in its order; and the pages for people.

@@ -45,6 +45,8 @@ _ALL = (
     ProblemCode("unknown_number", 422, "A phone number that is named isn't there"),
     ProblemCode("unknown_template", 422, "A template that is named isn't there"),
     ProblemCode("unknown_media", 422, "A file that is named isn't there"),
+    ProblemCode("faq_keywords", 422, "A keyword has no letter or digit that could be found"),
+    ProblemCode("opt_out_words", 422, "The words of opting out can't be used; says which and why"),
     # What isn't there
     ProblemCode("campaign_not_found", 404, "There is no such campaign"),
     ProblemCode("number_not_found", 404, "There is no such phone number"),
@@ -56,6 +58,8 @@ _ALL = (
     ProblemCode("token_not_found", 404, "There is no such token"),
     ProblemCode("not_suppressed", 404, "The person is not on the do-not-send list"),
     ProblemCode("process_not_found", 404, "The process has ended, or never was"),
+    ProblemCode("faq_not_found", 404, "There is no such rule"),
+    ProblemCode("conversation_not_found", 404, "There is no conversation with this person"),
     # What can't be now
     ProblemCode("conflict", 409, "The state of things doesn't allow it"),
     ProblemCode("wrong_state", 409, "The campaign's state doesn't allow it; says what would be right", ("state",)),
@@ -68,6 +72,8 @@ _ALL = (
     ProblemCode("number_exists", 409, "The phone number is there already"),
     ProblemCode("in_use", 409, "A campaign uses it"),
     ProblemCode("not_restartable", 409, "Nobody would start this process again", ("kind",)),
+    ProblemCode("too_many_faqs", 409, "There are as many rules as there may be"),
+    ProblemCode("faq_order", 409, "The order must name each rule once", ("ids",)),
     # Meta's webhooks
     ProblemCode("bad_signature", 401, "The webhook's signature is wrong"),
 )

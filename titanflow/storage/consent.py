@@ -13,11 +13,12 @@ from titanflow.storage.database import Connection
 # A stay that ends by itself, or that Meta's switch would lift, becomes one that only START lifts.
 _STOP = """
     WITH said AS (
-        SELECT * FROM unnest(%(phones)s::text[], %(wamids)s::text[], %(ats)s::timestamptz[]) AS said (phone, wamid, at)
+        SELECT * FROM unnest(%(message_ids)s::bigint[], %(phones)s::text[], %(wamids)s::text[], %(ats)s::timestamptz[])
+            AS said (message_id, phone, wamid, at)
     ), person AS (
-        SELECT phone, at FROM said
+        SELECT message_id, phone, at FROM said
         UNION ALL  -- whoever is known by a user id alone: the campaign's message that was answered has the phone
-        SELECT contact.phone, said.at
+        SELECT said.message_id, contact.phone, said.at
         FROM said JOIN message_logs AS message ON message.wamid = said.wamid
         JOIN contacts AS contact ON contact.id = message.contact_id
     )
@@ -26,20 +27,22 @@ _STOP = """
     ON CONFLICT (phone) DO UPDATE
     SET reason = 'opted_out', source = 'stop_word', created_at = EXCLUDED.created_at, expires_at = NULL
     WHERE known.expires_at IS NOT NULL OR known.source IN ('user_preferences', '131050')
-"""
+"""  # it locks what it finds: two of one person at a time wait for each other
 
 _START = """
     WITH said AS (
-        SELECT * FROM unnest(%(phones)s::text[], %(wamids)s::text[], %(ats)s::timestamptz[]) AS said (phone, wamid, at)
+        SELECT * FROM unnest(%(message_ids)s::bigint[], %(phones)s::text[], %(wamids)s::text[], %(ats)s::timestamptz[])
+            AS said (message_id, phone, wamid, at)
     ), person AS (
-        SELECT phone, at FROM said
+        SELECT message_id, phone, at FROM said
         UNION ALL
-        SELECT contact.phone, said.at
+        SELECT said.message_id, contact.phone, said.at
         FROM said JOIN message_logs AS message ON message.wamid = said.wamid
         JOIN contacts AS contact ON contact.id = message.contact_id
     )
     DELETE FROM suppressions AS known USING person
     WHERE known.phone = person.phone AND known.source = 'stop_word' AND known.created_at <= person.at
+    RETURNING person.message_id
 """
 
 _SWITCHED_OFF = """
@@ -57,16 +60,23 @@ _SWITCHED_ON = """
 """
 
 
-def hear(transaction: Connection, heard: Sequence[Heard]) -> None:
-    """Carry out what new messages say about being written to. The latest of a person decides. Costs nothing else."""
+def hear(transaction: Connection, heard: Sequence[Heard]) -> list[Heard]:
+    """Carry out what new messages say about being written to. The latest of a person decides. Costs nothing else.
+
+    Returns those to confirm: each STOP, and each START that has lifted one.
+    """
     said = [one for one in heard if one.intent is not None]
     if not said:
-        return
+        return []
     latest = {one.message.sender: one for one in sorted(said, key=lambda one: one.message.at)}
-    for intent, statement in (("stop", _STOP), ("start", _START)):
-        who = [one.message for one in latest.values() if one.intent == intent]
-        if who:
-            transaction.execute(statement, _people(who))
+    stops = [one for one in latest.values() if one.intent == "stop"]
+    starts = [one for one in latest.values() if one.intent == "start"]
+    if stops:
+        transaction.execute(_STOP, _people(stops))
+    if not starts:
+        return stops
+    lifted = {row[0] for row in transaction.execute(_START, _people(starts)).fetchall()}
+    return [*stops, *(one for one in starts if one.message_id in lifted)]
 
 
 def prefer(transaction: Connection, preference: Preference) -> None:
@@ -75,12 +85,13 @@ def prefer(transaction: Connection, preference: Preference) -> None:
     transaction.execute(_SWITCHED_OFF if preference.value == "stop" else _SWITCHED_ON, parameters)
 
 
-def _people(messages: Sequence[InboundMessage]) -> dict[str, object]:
-    rows = [(phone, _answered(one), one.at) for one in messages for phone in same_person(one.sender)]
+def _people(heard: Sequence[Heard]) -> dict[str, object]:
+    rows = [(one, phone) for one in heard for phone in same_person(one.message.sender)]
     return {
-        "phones": [phone for phone, _, _ in rows],
-        "wamids": [wamid for _, wamid, _ in rows],
-        "ats": [at for _, _, at in rows],
+        "message_ids": [one.message_id for one, _ in rows],
+        "phones": [phone for _, phone in rows],
+        "wamids": [_answered(one.message) for one, _ in rows],
+        "ats": [one.message.at for one, _ in rows],
     }
 
 

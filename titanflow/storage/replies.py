@@ -15,11 +15,9 @@ from titanflow.storage.database import Connection
 # Five seconds: Meta's clock and ours may differ, and its times have no fractions.
 _ATTRIBUTE = """
     WITH said AS MATERIALIZED (
-        SELECT inbox.id AS message_id, inbox.at, conversation.number_id, said.*
-        FROM unnest(%(wamids)s::text[], %(quoted)s::text[], %(by_time)s::boolean[], %(intents)s::text[])
-            WITH ORDINALITY AS said (wamid, quoted, by_time, intent, n)
-        JOIN inbox_messages AS inbox ON inbox.wamid = said.wamid
-        JOIN conversations AS conversation ON conversation.id = inbox.conversation_id
+        SELECT * FROM unnest(%(message_ids)s::bigint[], %(number_ids)s::integer[], %(ats)s::timestamptz[],
+                             %(quoted)s::text[], %(by_time)s::boolean[], %(intents)s::text[])
+            WITH ORDINALITY AS said (message_id, number_id, at, quoted, by_time, intent, n)
     ), quoting AS MATERIALIZED (
         SELECT said.n, log.id, log.campaign_id, log.number_id, log.template_id, log.claimed_at
         FROM said JOIN message_logs AS log ON log.wamid = said.quoted
@@ -85,31 +83,37 @@ _ATTRIBUTE = """
         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
         ON CONFLICT (campaign_id, hour, number_id, template_id) DO UPDATE
         SET replied = roll_up.replied + EXCLUDED.replied
+    ), timed AS (
+        INSERT INTO reply_times AS roll_up (campaign_id, hour, number_id, template_id, within_s, replied, seconds)
+        SELECT campaign_id, hour, number_id, template_id,
+               (SELECT min(bound) FROM unnest(%(within_s)s::integer[]) AS bound WHERE bound >= seconds) AS within_s,
+               sum(count), sum(count * seconds)
+        FROM change
+        GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+        ON CONFLICT (campaign_id, hour, number_id, template_id, within_s) DO UPDATE
+        SET replied = roll_up.replied + EXCLUDED.replied, seconds = roll_up.seconds + EXCLUDED.seconds
     )
-    INSERT INTO reply_times AS roll_up (campaign_id, hour, number_id, template_id, within_s, replied, seconds)
-    SELECT campaign_id, hour, number_id, template_id,
-           (SELECT min(bound) FROM unnest(%(within_s)s::integer[]) AS bound WHERE bound >= seconds) AS within_s,
-           sum(count), sum(count * seconds)
-    FROM change
-    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
-    ON CONFLICT (campaign_id, hour, number_id, template_id, within_s) DO UPDATE
-    SET replied = roll_up.replied + EXCLUDED.replied, seconds = roll_up.seconds + EXCLUDED.seconds
+    SELECT said.message_id, template.language
+    FROM said JOIN answered USING (n) JOIN templates AS template ON template.id = answered.template_id
 """
 
 
-def attribute(transaction: Connection, heard: Sequence[Heard]) -> None:
+def attribute(transaction: Connection, heard: Sequence[Heard]) -> dict[int, str]:
     """Note which campaign message each new message answers, inside the transaction that stored it.
 
     A message counts as replied once, at the first answer that is no STOP or START, in whatever order they come.
+    Returns the language of the template that was answered, by the answer's id in the inbox.
     """
     said = [(one, answer) for one in heard if (answer := answer_of(one.message.type, one.message.content)) is not None]
     if not said:
-        return
+        return {}
     forms = [(n, phone) for n, (one, _) in enumerate(said, start=1) for phone in same_person(one.message.sender)]
-    transaction.execute(
+    rows = transaction.execute(
         _ATTRIBUTE,
         {
-            "wamids": [one.message.wamid for one, _ in said],
+            "message_ids": [one.message_id for one, _ in said],
+            "number_ids": [one.number_id for one, _ in said],
+            "ats": [one.message.at for one, _ in said],
             "quoted": [answer.quoted for _, answer in said],
             "by_time": [answer.by_time for _, answer in said],
             "intents": [one.intent for one, _ in said],
@@ -117,4 +121,5 @@ def attribute(transaction: Connection, heard: Sequence[Heard]) -> None:
             "forms": [phone for _, phone in forms],
             "within_s": list(WITHIN_S),
         },
-    )
+    ).fetchall()
+    return dict(rows)

@@ -64,7 +64,7 @@ def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[R
         outbox.report(transaction, _of_replies(batch.statuses))
     if batch.messages:
         received = inbox.receive(transaction, identities.of_messages(transaction, batch.messages))
-        conversation_rules.follow(transaction, [one.message for one in received])
+        conversation_rules.follow(transaction, received)
     preferences = identities.of_preferences(transaction, batch.preferences) if batch.preferences else ()
     for preference in sorted(preferences, key=lambda one: (one.phone, one.at)):
         consent.prefer(transaction, preference)
