@@ -17,7 +17,7 @@ _CONTACTS = """
 _MESSAGES = """
     INSERT INTO message_logs (contact_id, incarnation, campaign_id, number_id, template_id, state, wamid, sent_at)
     SELECT contact.id, 1, contact.campaign_id, number.id, template.id, 'sent',
-           %(wamid_prefix)s || (contact.n - 1), now()
+           %(wamid_prefix)s || (contact.n - 1), date_trunc('second', now())
     FROM (SELECT id, campaign_id, row_number() OVER (ORDER BY id) AS n FROM contacts
           WHERE campaign_id = %(campaign_id)s) AS contact,
          (SELECT id FROM phone_numbers WHERE phone_number_id = %(number)s) AS number,

@@ -163,7 +163,7 @@ def test_new_failures_are_reported_once(db: Database) -> None:
 
     first, second = _apply(db, failed), _apply(db, failed)
 
-    assert first == [Reported(campaign.id, campaign.number_id, campaign.template_id, 131042, 1)]
+    assert first == [Reported(campaign.id, campaign.number_id, campaign.template_id, 131042, 1, campaign.contact_ids)]
     assert second == []
 
 

@@ -235,6 +235,9 @@ FAMILIES = (
 )
 
 
+# What Meta reports in an outage, mixed: together they make a run.
+DOUBTFUL_CODES = tuple(rule.code for rule in RULES.values() if rule.verdict == "doubt")
+
 # Refusals that an upload's id may be the reason for: it is uploaded again, once, before anything else follows.
 MEDIA_CODES = frozenset((131009, 131053))
 

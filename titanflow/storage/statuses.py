@@ -39,7 +39,7 @@ class StatusRow:
 class Reported:
     """What Meta has just reported of one campaign, number and template, and of how many messages.
 
-    error_code: they failed with it; None: they were delivered or read.
+    error_code: they failed with it; None: they were delivered or read. contact_ids: of those that failed, in order.
     """
 
     campaign_id: int
@@ -47,6 +47,7 @@ class Reported:
     template_id: int
     error_code: int | None
     count: int
+    contact_ids: list[int] | None = None
 
 
 _APPLY = f"""
@@ -128,7 +129,8 @@ _APPLY = f"""
         ON CONFLICT (campaign_id, hour, number_id, pricing) DO UPDATE SET count = roll_up.count + EXCLUDED.count
     ), {EFFECTS}
     SELECT campaign_id, number_id, template_id, CASE WHEN newly_failed THEN new_code END AS error_code,
-           count(*)::integer AS count
+           count(*)::integer AS count,
+           array_agg(contact_id ORDER BY contact_id) FILTER (WHERE newly_failed) AS contact_ids
     FROM changed
     WHERE (newly_failed AND new_code IS NOT NULL) OR (new_state <> old_state AND new_state IN ('delivered', 'read'))
     GROUP BY 1, 2, 3, 4

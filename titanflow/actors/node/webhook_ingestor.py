@@ -7,7 +7,7 @@ being written, the next one gathers in the mailbox. A crash answers nobody, so M
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -15,10 +15,12 @@ import structlog
 from titanflow.actors.node.node import node_id
 from titanflow.actors.node.reconciler import nudge
 from titanflow.actors.number import consequences, rate_limiter
-from titanflow.actors.number.consequences import Breakers, Happened
+from titanflow.actors.number.consequences import Happened
+from titanflow.domain.outcomes import ErrorRule
 from titanflow.domain.webhooks import WebhookBatch, merged
 from titanflow.errors import StorageUnavailable, Unavailable
-from titanflow.meta.error_policy import rule_for
+from titanflow.meta.error_policy import DOUBTFUL_CODES, rule_for
+from titanflow.storage import failure_runs
 from titanflow.storage.database import Database
 from titanflow.storage.statuses import Reported
 from titanflow.storage.webhook_batches import store
@@ -45,6 +47,8 @@ PARTITIONS = 2
 _GATHER_MS = 4
 _BATCH = 500
 _AGAIN_MS = 500
+_JUDGE_MS = 250
+_MOST_LOOKED_AT = 16  # failures between two looks: if all are in a run, any of them shows it
 _turns = itertools.count()
 
 
@@ -68,6 +72,19 @@ class _Flush:
 
 class _CarryOut:
     """To self: the database was away."""
+
+
+class _Judge:
+    """To self: are the failures of a moment a run?"""
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """Failures that mean something only if there are many in a row."""
+
+    rule: ErrorRule
+    template_id: int
+    contact_ids: list[int] = field(default_factory=list)
 
 
 def ingest(batch: WebhookBatch, *, timeout_s: float = 10.0) -> None:
@@ -106,8 +123,8 @@ class WebhookIngestor(GenServer):
         self._gathered: list[WebhookBatch] = []
         self._count = 0
         self._flushing = False
-        self._breakers = Breakers()
         self._happened: list[Happened] = []  # whose consequences are still to be carried out
+        self._suspects: dict[tuple[int, int, tuple[int, ...]], _Suspect] = {}  # campaign, number, codes
 
     def handle_call(self, request: Call[Any], sender: From) -> Reply | NoReply | Stop:
         """Gather."""
@@ -140,6 +157,8 @@ class WebhookIngestor(GenServer):
                 self._flush()
             case _CarryOut():
                 self._carry_out()
+            case _Judge():
+                self._judge()
             case _:
                 return super().handle_info(message)
         return None
@@ -167,22 +186,46 @@ class WebhookIngestor(GenServer):
         self._follow_up(reported)
 
     def _follow_up(self, reported: Sequence[Reported]) -> None:
-        """Most refusals of a person or an account come this way, after the 200: the consequences are the same.
-
-        Webhooks know no order: a batch that reports a success beside failures proves no run of them.
-        """
-        successes = {(one.campaign_id, one.number_id) for one in reported if one.error_code is None}
-        for campaign_id, number_id in successes:
-            self._breakers.success(campaign_id, number_id)
+        """Most refusals of a person or an account come this way, after the 200: the consequences are the same."""
         for one in reported:
             if one.error_code is None:
                 continue
             rule = rule_for(one.error_code)
-            in_a_row = 1
-            if (one.campaign_id, one.number_id) not in successes:
-                in_a_row = self._breakers.failure(one.campaign_id, one.number_id, rule, one.count)
-            self._happened.append(Happened(rule, one.campaign_id, one.number_id, one.template_id, one.count, in_a_row))
+            if rule.breaker <= 1:
+                self._happened.append(Happened(rule, one.campaign_id, one.number_id, one.template_id, one.count, 1))
+                continue
+            if not self._suspects:
+                self.send_after(_JUDGE_MS, _Judge())
+            codes = DOUBTFUL_CODES if rule.verdict == "doubt" else (rule.code,)
+            suspect = self._suspects.setdefault(
+                (one.campaign_id, one.number_id, codes), _Suspect(rule, one.template_id)
+            )
+            suspect.contact_ids += one.contact_ids or []
         self._carry_out()
+
+    def _judge(self) -> None:
+        """Ask the rows, at most four times a second, and only while such failures come."""
+        try:
+            while self._suspects:
+                key = next(iter(self._suspects))
+                self._happened.append(self._judged(*key, self._suspects[key]))
+                del self._suspects[key]
+        except StorageUnavailable as error:
+            log.warning("failures.not_judged_yet", count=len(self._suspects), why=error.why)
+            self.send_after(_AGAIN_MS, _Judge())
+        self._carry_out()
+
+    def _judged(self, campaign_id: int, number_id: int, codes: tuple[int, ...], suspect: _Suspect) -> Happened:
+        failed = sorted(suspect.contact_ids)
+        in_a_row = failure_runs.longest(
+            self._db,
+            failed[:: -(-len(failed) // _MOST_LOOKED_AT)],
+            campaign_id=campaign_id,
+            number_id=number_id,
+            codes=codes,
+            breaker=suspect.rule.breaker,
+        )
+        return Happened(suspect.rule, campaign_id, number_id, suspect.template_id, len(failed), in_a_row)
 
     def _carry_out(self) -> None:
         try:
