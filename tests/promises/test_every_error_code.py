@@ -171,7 +171,7 @@ def test_alarms_are_listed_cleared_by_hand_and_by_the_end_of_their_cause(stage: 
     assert cleared == [{"id": by_hand["id"], "state": "cleared"}] * 2
     _until(lambda: case.numbers[0] not in {one["target"] for one in _alarms(stage, "open")}, "the engine clears it")
     by = {one["target"]: one["cleared_by"] for one in _alarms(stage, "cleared")}
-    assert (by["5"], by[case.numbers[0]]) == ("operator", "engine")
+    assert (by["5"], by[case.numbers[0]]) == ("token 1 (demo)", "engine")
     _finish(rows)
 
 
