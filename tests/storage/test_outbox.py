@@ -28,10 +28,10 @@ def test_a_reply_is_claimed_by_the_holder_of_the_lease_alone_and_once(db: Databa
     holder = a_sender(db, number, epoch=11)
     made = a_reply(db, conversation)
 
-    assert outbox.claim(db, sender=late, limit=10) == []
-    [taken] = outbox.claim(db, sender=holder, limit=10)
+    assert outbox.claim(db, sender=late, limit=10).claims == []
+    [taken] = outbox.claim(db, sender=holder, limit=10).claims
     assert (taken.id, taken.attempt, taken.to, taken.content["text"]) == (made, 1, PERSON, {"body": "hello"})
-    assert outbox.claim(db, sender=holder, limit=10) == []
+    assert outbox.claim(db, sender=holder, limit=10).claims == []
 
 
 def test_replies_of_one_conversation_leave_one_after_the_other(db: Database) -> None:
@@ -40,12 +40,12 @@ def test_replies_of_one_conversation_leave_one_after_the_other(db: Database) -> 
     first, second, other = a_reply(db, ana, "1"), a_reply(db, ana, "2"), a_reply(db, bo, "x")
     sender = a_sender(db, number)
 
-    assert {one.id for one in outbox.claim(db, sender=sender, limit=10)} == {first, other}
-    assert outbox.claim(db, sender=sender, limit=10) == []
+    assert {one.id for one in outbox.claim(db, sender=sender, limit=10).claims} == {first, other}
+    assert outbox.claim(db, sender=sender, limit=10).claims == []
     outbox.settle(db, [Settlement(first, 1, "retrying", error_code=130429, due_in_s=60)])
-    assert outbox.claim(db, sender=sender, limit=10) == []  # it would overtake the first
+    assert outbox.claim(db, sender=sender, limit=10).claims == []  # it would overtake the first
     outbox.settle(db, [Settlement(first, 1, "sent", wamid="wamid.1")])
-    assert [one.id for one in outbox.claim(db, sender=sender, limit=10)] == [second]
+    assert [one.id for one in outbox.claim(db, sender=sender, limit=10).claims] == [second]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_claim_asks_whether_the_person_may_be_written_to(
     if suppressed:
         _suppress(db, "+5511987654321", suppressed)
 
-    taken = outbox.claim(db, sender=a_sender(db, number), limit=10)
+    taken = outbox.claim(db, sender=a_sender(db, number), limit=10).claims
 
     now = reply(db, made)
     assert now["state"] == state
@@ -124,7 +124,7 @@ def test_a_report_on_an_earlier_attempt_hits_nobody_and_no_campaign(db: Database
     outbox.settle(db, [Settlement(made, 1, "retrying", error_code=130429)])
     reported(db, echo.encode_reply(made, 1), "failed", code=130429)
     assert reply(db, made)["state"] == "queued"  # it is known, and waits for its second attempt
-    [again] = outbox.claim(db, sender=sender, limit=1)
+    [again] = outbox.claim(db, sender=sender, limit=1).claims
     assert again.attempt == 2
 
     reported(db, echo.encode_reply(made, 1), "failed", code=130429)
@@ -141,7 +141,7 @@ def test_a_dead_senders_claims_are_in_doubt_and_a_webhook_resolves_them(db: Data
     assert outbox.doubt(db) == 0
     assert outbox.doubt(db, number_id=number, epoch=11) == 1
     assert reply(db, made)["state"] == "in_doubt"
-    assert outbox.claim(db, sender=a_sender(db, number, epoch=11), limit=1) == []
+    assert outbox.claim(db, sender=a_sender(db, number, epoch=11), limit=1).claims == []
     reported(db, echo.encode_reply(made, 1), "delivered")
     now = reply(db, made)
     assert (now["state"], now["wamid"]) == ("delivered", "wamid.out")
@@ -176,6 +176,6 @@ def test_a_reply_can_be_called_off_until_it_is_claimed(db: Database) -> None:
     number = a_number(db)
     first, second = (a_reply(db, a_conversation(db, number, phone=f"+4915100000{n}", wrote=_NOW)) for n in (1, 2))
     assert outbox.cancel(db, first)
-    assert [one.id for one in outbox.claim(db, sender=a_sender(db, number), limit=5)] == [second]
+    assert [one.id for one in outbox.claim(db, sender=a_sender(db, number), limit=5).claims] == [second]
     assert not outbox.cancel(db, second)
     assert reply(db, first)["state"] == "cancelled"

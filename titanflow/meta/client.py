@@ -5,7 +5,7 @@ whether a byte of the request was written. Before that a failure is Rejected (no
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -67,19 +67,23 @@ class MetaClient:
         ).encode("ascii")
 
     def send_template(self, to: str, template: dict[str, Any], echo: str, *, may_leave: Callable[[], bool]) -> Outcome:
-        """POST one template message and wait for the answer, at most ANSWER_TIMEOUT_S. Never raises, never repeats.
+        """POST one template message, as `send` does. template: as CompiledTemplate.render makes it."""
+        return self.send(to, {"type": "template", "template": template}, echo, may_leave=may_leave)
 
-        to: E.164 with the plus. template: as CompiledTemplate.render makes it. echo: domain/echo.py. may_leave: asked
-        with the connection open and the bytes ready, and may wait; only the write follows. False: nothing leaves.
+    def send(self, to: str, content: Mapping[str, Any], echo: str, *, may_leave: Callable[[], bool]) -> Outcome:
+        """POST one message and wait for the answer, at most ANSWER_TIMEOUT_S. Never raises, never repeats.
+
+        to: E.164 with the plus, or a business-scoped user id. content: Meta's object with its `type`. echo:
+        domain/echo.py. may_leave: asked with the connection open and the bytes ready, and may wait; only the write
+        follows. False: nothing leaves.
         """
         body = orjson.dumps(
             {
                 "messaging_product": "whatsapp",
                 "recipient_type": "individual",
-                "to": to,
-                "type": "template",
+                "to" if to[:1] == "+" else "recipient": to,
                 "biz_opaque_callback_data": echo,
-                "template": template,
+                **content,
             }
         )
         try:

@@ -17,7 +17,7 @@ from titanflow.storage.send_windows import TURNS, WindowTurn
 class NumberConfig:
     """A phone number as its tree needs it. access_token: encrypted. paused_s: seconds of a pause still to go.
 
-    portfolio_id: set if its portfolio has a messaging limit.
+    portfolio_id: set if its portfolio has a messaging limit. replies_due: the outbox has something for it to send now.
     """
 
     id: int
@@ -29,6 +29,7 @@ class NumberConfig:
     state_reason: str | None
     paused_s: float | None
     portfolio_id: str | None
+    replies_due: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +81,26 @@ _CAMPAIGNS = """
     GROUP BY campaign.id
 """
 
+# Numbers of running campaigns, and those with replies; for a minute after the last one, since another may follow.
 _NUMBERS = """
-    SELECT DISTINCT number.id, number.phone_number_id, number.waba_id, number.access_token, number.max_mps,
+    SELECT number.id, number.phone_number_id, number.waba_id, number.access_token, number.max_mps,
            number.shown_state AS state, number.shown_reason AS state_reason,
            extract(epoch FROM number.paused_until - now())::float8 AS paused_s,
-           portfolio.id AS portfolio_id
+           portfolio.id AS portfolio_id,
+           EXISTS (SELECT FROM inbox_messages AS reply
+                   WHERE reply.number_id = number.id AND reply.state = 'queued' AND reply.due_at <= now())
+               AS replies_due
     FROM phone_numbers AS number
-    JOIN campaign_numbers AS link ON link.number_id = number.id
-    JOIN campaigns AS campaign ON campaign.id = link.campaign_id AND campaign.state = 'running'
     LEFT JOIN portfolios AS portfolio
         ON portfolio.id = coalesce(number.portfolio_id, number.waba_id) AND portfolio.tier_limit IS NOT NULL
+    WHERE EXISTS (SELECT FROM campaign_numbers AS link
+                  JOIN campaigns AS campaign ON campaign.id = link.campaign_id AND campaign.state = 'running'
+                  WHERE link.number_id = number.id)
+       OR EXISTS (SELECT FROM inbox_messages AS reply
+                  WHERE reply.number_id = number.id AND reply.state IN ('queued', 'claimed'))
+       OR EXISTS (SELECT FROM inbox_messages AS reply
+                  WHERE reply.number_id = number.id AND reply.direction = 'outbound'
+                    AND reply.at > now() - interval '1 minute')
 """
 
 

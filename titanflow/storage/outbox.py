@@ -83,26 +83,55 @@ def enqueue(transaction: Connection, replies: Sequence[NewReply]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class ReplyClaim:
-    """A reply that the claimer must send now. to: E.164 with the plus, or a business-scoped user id."""
+    """A reply that the claimer must send now. to: E.164 with the plus, or a business-scoped user id.
+
+    meta_media_id: what takes the place of MEDIA_HERE in content, for replies with a file.
+    """
 
     id: int
     attempt: int
     to: str
     content: dict[str, Any]
     template_id: int | None
-    media_id: int | None
+    meta_media_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """claims: to be sent now. missing_media: files that replies wait for, not at Meta yet for this number.
+
+    more: there may be more that could be claimed now.
+    """
+
+    claims: list[ReplyClaim]
+    missing_media: list[int]
+    more: bool
 
 
 # The oldest of each conversation, and nothing while an earlier one is on its way or waits for another attempt.
 _DUE = """
-    SELECT reply.id, conversation.phone
-    FROM inbox_messages AS reply JOIN conversations AS conversation ON conversation.id = reply.conversation_id
+    SELECT reply.id, conversation.phone, upload.media, reply.media_id
+    FROM inbox_messages AS reply
+    JOIN conversations AS conversation ON conversation.id = reply.conversation_id
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN reply.media_id IS NULL OR bool_or(expires_at > now() AND meta_media_id IS NOT NULL)
+                    THEN 'ready' WHEN max(failures) >= 3 THEN 'hopeless' ELSE 'missing' END AS media
+        FROM media_uploads WHERE media_id = reply.media_id AND number_id = reply.number_id) AS upload
     WHERE reply.number_id = %(number_id)s AND reply.state = 'queued' AND reply.due_at <= now()
       AND NOT EXISTS (
           SELECT FROM inbox_messages AS earlier
           WHERE earlier.number_id = %(number_id)s AND earlier.conversation_id = reply.conversation_id
             AND earlier.id < reply.id AND earlier.state IN ('queued', 'claimed'))
-    ORDER BY reply.id LIMIT %(limit)s
+    ORDER BY upload.media = 'missing', reply.id LIMIT %(limit)s
+"""
+
+_WITHOUT_MEDIA = """
+    UPDATE inbox_messages AS reply
+    SET state = 'failed', due_at = NULL, failed_at = now(), error_code = 131053,
+        error_detail = left('Its file can''t be uploaded to Meta: ' || coalesce(upload.error, 'no reason given'), 300)
+    FROM media_uploads AS upload
+    WHERE reply.id = ANY(%(hopeless)s) AND reply.state = 'queued'
+      AND upload.media_id = reply.media_id AND upload.number_id = reply.number_id
 """
 
 # A person who opted out of marketing may still be answered; whom an operator blacklisted is written nothing.
@@ -148,23 +177,32 @@ _CLAIM = """
         RETURNING reply.id, reply.attempt, candidate.phone AS to, reply.content, reply.template_id, reply.media_id,
                   reply.state
     )
-    SELECT id, attempt, "to", content, template_id, media_id FROM decided WHERE state = 'claimed' ORDER BY id
+    SELECT decided.id, attempt, "to", content, template_id, upload.meta_media_id
+    FROM decided
+    LEFT JOIN media_uploads AS upload
+        ON upload.media_id = decided.media_id AND upload.number_id = %(number_id)s
+    WHERE decided.state = 'claimed' ORDER BY decided.id
 """
 
 
-def claim(db: Database, *, sender: Sender, limit: int) -> list[ReplyClaim]:
+def claim(db: Database, *, sender: Sender, limit: int) -> Taken:
     """Take due replies of a number, durably, before any byte leaves: at most one of each conversation.
 
     What may not be sent any more becomes `excluded` or `failed` here. Nothing is taken unless the sender holds the
     lease. Raises StorageUnavailable: what was claimed, if anything, will be found in doubt.
     """
-    parameters: dict[str, Any] = {"number_id": sender.number_id, "limit": limit}
     with db.connection() as connection:
-        due = connection.execute(_DUE, parameters).fetchall()
-        if not due:
-            return []
-        people = [(reply_id, form) for reply_id, phone in due for form in same_person(phone)]
-        parameters = {
+        due = connection.execute(_DUE, {"number_id": sender.number_id, "limit": limit}).fetchall()
+        hopeless = [reply_id for reply_id, _, media, _ in due if media == "hopeless"]
+        if hopeless:
+            connection.execute(_WITHOUT_MEDIA, {"hopeless": hopeless})
+        missing = sorted({media_id for _, _, media, media_id in due if media == "missing"})
+        ready = [(reply_id, phone) for reply_id, phone, media, _ in due if media == "ready"]
+        people = [(reply_id, form) for reply_id, phone in ready for form in same_person(phone)]
+        more = len(due) == limit and not missing
+        if not people:
+            return Taken([], missing, more)
+        parameters: dict[str, Any] = {
             "number_id": sender.number_id,
             "node_id": sender.node_id,
             "epoch": sender.epoch,
@@ -175,7 +213,7 @@ def claim(db: Database, *, sender: Sender, limit: int) -> list[ReplyClaim]:
             "too_late": WINDOW_CLOSED_SENTENCE,
         }
         with connection.cursor(row_factory=class_row(ReplyClaim)) as cursor:
-            return cursor.execute(_CLAIM, parameters).fetchall()
+            return Taken(cursor.execute(_CLAIM, parameters).fetchall(), missing, more)
 
 
 # A wamid that is known already is Meta's mistake; it must not cost the batch.

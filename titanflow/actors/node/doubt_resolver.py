@@ -11,7 +11,7 @@ import structlog
 from titanflow.actors.node import webhook_ingestor
 from titanflow.actors.node.node import node_id
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import claims, doubts, statuses
+from titanflow.storage import claims, doubts, outbox, statuses
 from titanflow.storage.database import Database
 from titanflow.supervision import GenServer, NoReply, Stop
 
@@ -48,7 +48,7 @@ class DoubtResolver(GenServer):
         return None
 
     def _sweep(self) -> None:
-        doubted = claims.doubt(self._db, node_id=self._node_id)
+        doubted = claims.doubt(self._db, node_id=self._node_id) + outbox.doubt(self._db)
         if doubted:
             log.warning("claims.doubted", count=doubted, why="older than any request can be")
         resent = doubts.resend_by_policy(self._db, node_id=self._node_id)
@@ -56,4 +56,6 @@ class DoubtResolver(GenServer):
             log.warning("doubts.resent", count=resent, why="their campaign's policy says so")
         with self._db.transaction() as transaction:
             reported, self._parked_after = statuses.unpark(transaction, node_id=self._node_id, after=self._parked_after)
+        with self._db.transaction() as transaction:
+            outbox.unpark(transaction)
         webhook_ingestor.follow_up(reported)

@@ -13,7 +13,7 @@ import structlog
 from titanflow.actors.campaign.campaign import campaign_tree
 from titanflow.actors.node import number_limits, send_windows
 from titanflow.actors.node.node import node_id
-from titanflow.actors.number import rate_limiter
+from titanflow.actors.number import rate_limiter, reply_sender
 from titanflow.actors.number.dispatcher import PoolSpec
 from titanflow.actors.number.number import NumberSpec, number_tree, pool_tree
 from titanflow.domain import placement
@@ -158,7 +158,7 @@ class Reconciler(GenServer):
         return wanted
 
     def _reconcile(self, wanted: Desired) -> None:
-        node_ids = [node.id for node in leases.live_nodes(self._db)] if wanted.campaigns else [self._node_id]
+        node_ids = [node.id for node in leases.live_nodes(self._db)] if wanted.numbers else [self._node_id]
         mine = {
             number_id
             for number_id, number in wanted.numbers.items()
@@ -184,6 +184,9 @@ class Reconciler(GenServer):
             rate_limiter.configure(number_id, limits)
         for _, pool in sorted(pools.items()):
             self._start_pool(pool)
+        for number_id in sorted(mine):
+            if wanted.numbers[number_id].replies_due:
+                reply_sender.nudge(number_id)
         for brake in pauses.brakes(self._db, sorted(mine)) if mine else []:  # some were put on by other nodes
             rate_limiter.obey(brake)
 

@@ -11,6 +11,8 @@ from functools import partial
 from titanflow.actors.number.dispatcher import Dispatcher, PoolSpec
 from titanflow.actors.number.rate_limiter import RateLimiter
 from titanflow.actors.number.recorder import Recorder
+from titanflow.actors.number.reply_sender import ReplySender
+from titanflow.actors.number.reply_worker import ReplyWorker
 from titanflow.actors.number.worker import Worker
 from titanflow.meta.client import ANSWER_TIMEOUT_S, MetaClient
 from titanflow.storage.database import Database
@@ -18,6 +20,8 @@ from titanflow.supervision import ChildSpec, DynamicSupervisor, Supervisor, via
 
 # A worker that is stopped waits for its answer, then there is still the settlement.
 _DRAIN_MS = int(ANSWER_TIMEOUT_S * 1000) + 5_000
+
+_REPLY_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ def number_tree(
         ),
         ChildSpec("recorder", partial(Recorder, db, node_id, number_id, nudge), name=via("recorder", number_id)),
         ChildSpec("pools", DynamicSupervisor, type="supervisor", name=via("pools", number_id)),
+        _replies(db, number_id, client),
     ]
     return ChildSpec(
         f"number {number_id}",
@@ -51,6 +56,32 @@ def number_tree(
         type="supervisor",
         name=via("number", number_id),
     )
+
+
+def _replies(db: Database, number_id: int, client: MetaClient) -> ChildSpec:
+    """What sends the inbox's replies: one pool for the number. A crash in it is its own, not the campaigns'."""
+    workers = [
+        ChildSpec(
+            f"worker {n}",
+            partial(ReplyWorker, client, via("reply_sender", number_id), via("recorder", number_id)),
+            shutdown_ms=_DRAIN_MS,
+        )
+        for n in range(_REPLY_WORKERS)
+    ]
+    children = [
+        ChildSpec(
+            "workers",
+            lambda: Supervisor(workers, strategy="one_for_one", max_restarts=20, max_seconds=5),
+            type="supervisor",
+            name=via("reply_workers", number_id),
+        ),
+        ChildSpec(
+            "reply_sender",
+            partial(ReplySender, db, number_id, via("reply_workers", number_id)),
+            name=via("reply_sender", number_id),
+        ),
+    ]
+    return ChildSpec("replies", lambda: Supervisor(children, strategy="rest_for_one"), type="supervisor")
 
 
 def pool_tree(

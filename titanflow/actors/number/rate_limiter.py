@@ -18,7 +18,7 @@ from titanflow.domain import gcra, slowdown
 from titanflow.domain.fair_share import FairShares, OwnLimit, OwnPace
 from titanflow.domain.live import LimitedBy
 from titanflow.domain.slowdown import Slowdown
-from titanflow.storage import claims, leases, pauses
+from titanflow.storage import claims, leases, outbox, pauses
 from titanflow.storage.claims import Sender
 from titanflow.storage.database import Database
 from titanflow.storage.pauses import Brake
@@ -124,6 +124,13 @@ class Inbound(Cast):
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class TakeReplyPermits(Call[Grant]):
+    """For replies of the inbox: they are few, somebody waits for them, and they go before campaigns."""
+
+    wanted: int
+
+
 class _Recover:
     """To self: a little faster again."""
 
@@ -137,6 +144,11 @@ def take_permits(
     """
     request = TakePermits(campaign_id, wanted, used, in_flight)
     return call(via("rate_limiter", number_id), request, timeout_s=timeout_s)
+
+
+def take_reply_permits(number_id: int, wanted: int, *, timeout_s: float = 5.0) -> Grant:
+    """Return how many of `wanted` replies may be claimed now. They count against the rate and take no fair share."""
+    return call(via("rate_limiter", number_id), TakeReplyPermits(wanted), timeout_s=timeout_s)
 
 
 def lease_renewed(number_id: int, epoch: int, until_ns: int) -> None:
@@ -181,6 +193,7 @@ class RateLimiter(GenServer):
         if epoch is None:
             return InitStop("lease_elsewhere")
         doubted = claims.doubt(self._db, node_id=self._node_id, number_id=self._number_id, epoch=epoch)
+        doubted += outbox.doubt(self._db, number_id=self._number_id, epoch=epoch)
         if doubted:
             log.warning("claims.doubted", number_id=self._number_id, count=doubted, why="their sender is dead")
         self._sender = Sender(self._node_id, self._number_id, epoch)
@@ -207,6 +220,8 @@ class RateLimiter(GenServer):
         match request:
             case TakePermits():
                 return Reply(self._grant(request))
+            case TakeReplyPermits(wanted):
+                return Reply(self._grant_replies(wanted))
         return super().handle_call(request, sender)
 
     def handle_cast(self, message: Cast) -> NoReply | Stop | None:
@@ -268,13 +283,9 @@ class RateLimiter(GenServer):
         now_ns, campaign_id = self.now_ns(), asked.campaign_id
         unused = self._shares.tell(campaign_id, used=asked.used, in_flight=asked.in_flight, now_ns=now_ns)
         self._own_pace.give_back(campaign_id, unused)
-        if self._limits is None:
-            return self._nothing(10, "paused", "the number is starting")
-        if now_ns < self._held_until_ns:
-            wait_ms = (self._held_until_ns - now_ns) // 1_000_000 + 1
-            return self._nothing(min(wait_ms, 250), *self._holding(now_ns))
-        if now_ns >= self._gate.lease_until_ns:
-            return self._nothing(100, "database", "the lease of this number could not be renewed")
+        if (stopped := self._stopped(now_ns)) is not None:
+            return stopped
+        assert self._limits is not None  # else it is stopped
         horizon_ns = max(_HORIZON_NS, self._gate.plan.interval_ns * 3 // 2)
         # Each is how many may go by one rule. What comes first wins where they are equal.
         departures = gcra.available(self._gate.plan, now_ns=now_ns, horizon_ns=horizon_ns)
@@ -298,6 +309,24 @@ class RateLimiter(GenServer):
         if limited_by == "concurrency":
             wait_ms = _ANSWERS_COME_MS
         return self._granted(count, wait_ms, limited_by, detail)
+
+    def _grant_replies(self, wanted: int) -> Grant:
+        """As many as leave within a quarter of a second: what campaigns have reserved goes first, nothing else."""
+        now_ns = self.now_ns()
+        if (stopped := self._stopped(now_ns)) is not None:
+            return stopped
+        return self._granted(min(wanted, max(1, int(self._mps / 4))), _ASK_AGAIN_MS, *self._rate(None, now_ns))
+
+    def _stopped(self, now_ns: int) -> Grant | None:
+        """Grant nothing, if nothing may leave now."""
+        if self._limits is None:
+            return self._nothing(10, "paused", "the number is starting")
+        if now_ns < self._held_until_ns:
+            wait_ms = (self._held_until_ns - now_ns) // 1_000_000 + 1
+            return self._nothing(min(wait_ms, 250), *self._holding(now_ns))
+        if now_ns >= self._gate.lease_until_ns:
+            return self._nothing(100, "database", "the lease of this number could not be renewed")
+        return None
 
     def _rate(self, own_limit: OwnLimit | None, now_ns: int) -> tuple[LimitedBy, str]:
         """What to call it when the rate is the limit: the campaign's own, the number's, or what Meta leaves of it."""

@@ -1,4 +1,4 @@
-"""Recorder: writes what became of a number's messages, in batches, and lets the consequences follow.
+"""Recorder: writes what became of a number's messages and replies, in batches, and lets the consequences follow.
 
 One per phone number; child of Number <id> (one_for_all, permanent). What it holds in memory when it crashes is
 claimed in PostgreSQL, hence found in doubt and resolved by the echo. OTP model: gen_server.
@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 import structlog
 
-from titanflow.actors.number import consequences
+from titanflow.actors.number import consequences, reply_sender
 from titanflow.actors.number.consequences import Breakers, Happened
+from titanflow.actors.number.reply_worker import DeliveredReply
 from titanflow.actors.number.worker import Delivered
 from titanflow.domain.outcomes import Accepted, ErrorRule, Rejected, Uncertain
 from titanflow.errors import StorageUnavailable
 from titanflow.meta.error_policy import NO_PROOF, OUT_OF_ATTEMPTS
+from titanflow.storage import outbox
 from titanflow.storage.database import Database
 from titanflow.storage.settlements import Settlement, settle
 from titanflow.supervision import Cast, GenServer, NoReply, Stop
@@ -44,6 +46,7 @@ class Recorder(GenServer):
         """Begin empty."""
         self.trap_exit = True
         self._outcomes: list[Delivered] = []
+        self._replies: list[DeliveredReply] = []
         self._flushing = False
         self._breakers = Breakers()
         self._happened: list[Happened] = []  # whose consequences are still to be carried out
@@ -59,6 +62,12 @@ class Recorder(GenServer):
                 elif len(self._outcomes) == _BATCH:
                     self.send_after(0, _Flush())
                 return None
+            case DeliveredReply():
+                self._replies.append(message)
+                if not self._flushing:
+                    self._flushing = True
+                    self.send_after(_BATCH_MS, _Flush())
+                return None
         return super().handle_cast(message)
 
     def handle_info(self, message: object) -> NoReply | Stop | None:
@@ -71,22 +80,24 @@ class Recorder(GenServer):
 
     def terminate(self, reason: object) -> None:
         """Write what is left; the workers have stopped before."""
-        while self._outcomes:
-            before = len(self._outcomes)
+        while self._outcomes or self._replies:
+            before = len(self._outcomes) + len(self._replies)
             self._flush()
-            if len(self._outcomes) >= before:
+            if len(self._outcomes) + len(self._replies) >= before:
                 log.error("claims.not_settled", number_id=self._number_id, count=before, why="the database is away")
                 return
 
     def observed_state(self) -> dict[str, object]:
         """For `observe()`."""
-        return {"number_id": self._number_id, "unsettled": len(self._outcomes)}
+        return {"number_id": self._number_id, "unsettled": len(self._outcomes) + len(self._replies)}
 
     def _flush(self) -> None:
         batch = self._outcomes[:_BATCH]
-        if not batch and not self._happened:
+        if not batch and not self._happened and not self._replies:
             return
         try:
+            if self._replies:
+                self._settle_replies()
             if batch:
                 settle(self._db, [_settlement(one) for one in batch], node_id=self._node_id)
                 del self._outcomes[: len(batch)]
@@ -97,9 +108,17 @@ class Recorder(GenServer):
             self._flushing = True
             self.send_after(_RETRY_MS, _Flush())
             return
-        if self._outcomes and not self._flushing:
+        if (self._outcomes or self._replies) and not self._flushing:
             self._flushing = True
             self.send_after(0, _Flush())
+
+    def _settle_replies(self) -> None:
+        batch = self._replies[:_BATCH]
+        replies = [Delivered(0, one.message_id, one.attempt, one.template_id or 0, one.outcome) for one in batch]
+        outbox.settle(self._db, [_settlement(one) for one in replies])
+        del self._replies[: len(batch)]
+        self._happened += self._what_happened(replies)
+        reply_sender.nudge(self._number_id)  # the next ones of their conversations may leave
 
     def _what_happened(self, batch: list[Delivered]) -> list[Happened]:
         """Count what is no acceptance by rule, campaign and template; how many in a row, and how long Meta says."""

@@ -83,15 +83,16 @@ class Worker(GenServer):
             return Rejected(MISSING_VALUE, template.sentence())
         echoed = echo.encode(message.log_id, message.attempt)
         return self._client.send_template(
-            message.phone, template, echoed, may_leave=lambda: self._departs(message.gate)
+            message.phone, template, echoed, may_leave=lambda: departs(self, message.gate)
         )
 
-    def _departs(self, gate: Gate) -> bool:
-        """Wait for a departure of the number. False if nothing may leave any more."""
-        while (at_ns := gate.reserve(self.now_ns())) is not None:
-            wait_ns = at_ns - self.now_ns()
-            if wait_ns > 0:
-                self.sleep_ms(wait_ns / 1e6)
-            if gate.leave(at_ns, self.now_ns()):
-                return True
-        return False
+
+def departs(worker: GenServer, gate: Gate) -> bool:
+    """Wait for a departure of the number, in a worker. False if nothing may leave any more."""
+    while (at_ns := gate.reserve(worker.now_ns())) is not None:
+        wait_ns = at_ns - worker.now_ns()
+        if wait_ns > 0:
+            worker.sleep_ms(wait_ns / 1e6)
+        if gate.leave(at_ns, worker.now_ns()):
+            return True
+    return False
