@@ -4,10 +4,13 @@ Source: Meta's "Webhooks: messages" and "Messages" reference. Whatever comes is 
 `unsupported`, and the object itself always goes along.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+_PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
 
 SERVICE_WINDOW = timedelta(hours=24)
 
@@ -60,6 +63,21 @@ def shaped(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
     if referral:
         shown["referral"] = referral
     return shown
+
+
+def template_text(components: Sequence[Mapping[str, Any]], values: Mapping[str, str]) -> str:
+    """Return the words of a template with its parameters filled in, for people: header, body, footer, buttons."""
+    parts: list[str] = []
+    for component in components:
+        kind = str(component.get("type", "")).upper()
+        if kind in ("HEADER", "BODY", "FOOTER") and isinstance(component.get("text"), str):
+            pieces = _PLACEHOLDER.split(component["text"])  # words, name, words, name, ...
+            for n in range(1, len(pieces), 2):
+                pieces[n] = values.get(f"{kind.lower()}.{pieces[n]}", f"{{{{{pieces[n]}}}}}")
+            parts.append("".join(pieces))
+        elif kind == "BUTTONS":
+            parts += [f"[{button.get('text', '')}]" for button in component.get("buttons") or []]
+    return "\n".join(part for part in parts if part)
 
 
 def _by_kind(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:

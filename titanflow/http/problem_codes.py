@@ -47,7 +47,10 @@ _ALL = (
     ProblemCode("unknown_media", 422, "A file that is named isn't there"),
     ProblemCode("faq_keywords", 422, "A keyword has no letter or digit that could be found"),
     ProblemCode("opt_out_words", 422, "The words of opting out can't be used; says which and why"),
+    ProblemCode("missing_parameter", 422, "The template needs a value that isn't given", ("parameter",)),
     # What isn't there
+    ProblemCode("conversation_not_found", 404, "The person has never talked with this number"),
+    ProblemCode("message_not_found", 404, "The conversation has no such message"),
     ProblemCode("campaign_not_found", 404, "There is no such campaign"),
     ProblemCode("number_not_found", 404, "There is no such phone number"),
     ProblemCode("template_not_found", 404, "There is no such template"),
@@ -61,12 +64,20 @@ _ALL = (
     ProblemCode("faq_not_found", 404, "There is no such rule"),
     ProblemCode("conversation_not_found", 404, "There is no conversation with this person"),
     # What can't be now
+    ProblemCode(
+        "window_closed", 409, "More than 24 hours since the person wrote: send a template", ("service_window_ends_at",)
+    ),
+    ProblemCode("suppressed", 409, "The person is on the do-not-send list", ("reason",)),
+    ProblemCode("not_queued", 409, "The reply has left already, or is no reply"),
+    ProblemCode("media_not_ready", 409, "The file isn't here: not yet, or no more", ("state",)),
     ProblemCode("conflict", 409, "The state of things doesn't allow it"),
     ProblemCode("wrong_state", 409, "The campaign's state doesn't allow it; says what would be right", ("state",)),
     ProblemCode("no_template", 409, "The campaign has no template", ("missing",)),
     ProblemCode("no_number", 409, "The campaign has no phone number", ("missing",)),
     ProblemCode("no_contacts", 409, "The campaign has nobody to send to", ("missing",)),
-    ProblemCode("template_not_approved", 409, "None of the campaign's templates is approved"),
+    ProblemCode(
+        "template_not_approved", 409, "None of the campaign's templates is approved; or the template of a reply isn't"
+    ),
     ProblemCode("template_of_other_account", 409, "A template and a number belong to different accounts"),
     ProblemCode("import_running", 409, "Contacts are still being imported"),
     ProblemCode("number_exists", 409, "The phone number is there already"),

@@ -294,6 +294,8 @@ _REPORT = f"""
                min(update.error_code) AS error_code, min(update.error_detail) AS error_detail
         FROM update JOIN inbox_messages AS reply
             ON reply.id = update.message_id AND reply.attempt = coalesce(update.attempt, reply.attempt)
+            -- Another wamid under our echo is another environment's message on the same account.
+            AND (reply.wamid IS NULL OR reply.wamid = update.wamid)
         WHERE reply.direction = 'outbound'
         GROUP BY reply.id
     ), locked AS MATERIALIZED (
@@ -308,9 +310,9 @@ _REPORT = f"""
     UPDATE inbox_messages AS reply
     SET state = locked.new_state, wamid = {_WAMID},
         due_at = CASE WHEN locked.new_state = 'queued' THEN reply.due_at END,
-        sent_at = coalesce(reply.sent_at, locked.sent_at),
-        delivered_at = coalesce(reply.delivered_at, locked.delivered_at),
-        read_at = coalesce(reply.read_at, locked.read_at),
+        sent_at = least(reply.sent_at, locked.sent_at),
+        delivered_at = least(reply.delivered_at, locked.delivered_at),
+        read_at = least(reply.read_at, locked.read_at),
         failed_at = CASE WHEN locked.new_state = 'failed' THEN coalesce(reply.failed_at, locked.failed_at) END,
         error_code = CASE WHEN locked.new_state = 'failed' AND locked.old_state <> 'failed'
                           THEN coalesce(locked.error_code, reply.error_code) ELSE reply.error_code END,

@@ -113,6 +113,20 @@ def get(db: Database, template_id: int) -> dict[str, Any] | None:
     )
 
 
+def find(
+    db: Database, *, template_id: int | None, waba_id: str, name: str | None, language: str | None
+) -> dict[str, Any] | None:
+    """Return a template by id, or by name and language within an account."""
+    if template_id is not None:
+        return get(db, template_id)
+    row = fetch_one(
+        db,
+        "SELECT id FROM templates WHERE waba_id = %(waba_id)s AND name = %(name)s AND language = %(language)s",
+        {"waba_id": waba_id, "name": name, "language": language},
+    )
+    return get(db, row["id"]) if row else None
+
+
 def page(db: Database, *, after: int, limit: int) -> list[dict[str, Any]]:
     """Return templates by id, each with the count of all as `total`."""
     return fetch_all(
