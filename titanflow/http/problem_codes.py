@@ -49,7 +49,6 @@ _ALL = (
     ProblemCode("opt_out_words", 422, "The words of opting out can't be used; says which and why"),
     ProblemCode("missing_parameter", 422, "The template needs a value that isn't given", ("parameter",)),
     # What isn't there
-    ProblemCode("conversation_not_found", 404, "The person has never talked with this number"),
     ProblemCode("message_not_found", 404, "The conversation has no such message"),
     ProblemCode("campaign_not_found", 404, "There is no such campaign"),
     ProblemCode("number_not_found", 404, "There is no such phone number"),
@@ -69,7 +68,6 @@ _ALL = (
     ),
     ProblemCode("suppressed", 409, "The person is on the do-not-send list", ("reason",)),
     ProblemCode("not_queued", 409, "The reply has left already, or is no reply"),
-    ProblemCode("media_not_ready", 409, "The file isn't here: not yet, or no more", ("state",)),
     ProblemCode("conflict", 409, "The state of things doesn't allow it"),
     ProblemCode("wrong_state", 409, "The campaign's state doesn't allow it; says what would be right", ("state",)),
     ProblemCode("no_template", 409, "The campaign has no template", ("missing",)),

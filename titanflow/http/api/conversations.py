@@ -81,7 +81,7 @@ class TemplateReply(Body):
     name: str | None = Field(default=None, min_length=1, max_length=512)
     language: str | None = Field(default=None, min_length=2, max_length=20)
     parameters: dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=1024)]] = Field(
-        default={}, max_length=50, description='As in a campaign: {"body.1": "Ana", "header.link": "https://..."}'
+        default={}, max_length=50, description='As in a campaign: {"body.1": "Ana", "button.0.1": "X1"}'
     )
 
     @model_validator(mode="after")
