@@ -110,7 +110,7 @@ def test_own_words_hold_from_the_next_message_on(db: Database) -> None:
 def test_a_confirmation_leaves_although_the_person_is_suppressed_now(db: Database) -> None:
     number_id = a_number(db)
     webhook(db, says("stop", wamid="a"))
-    [reply] = outbox.claim(db, sender=a_sender(db, number_id), limit=10)
+    [reply] = outbox.claim(db, sender=a_sender(db, number_id), limit=10).claims
     assert reply.content == {"type": "text", "text": {"body": _ENGLISH.stop_reply}}
 
 
