@@ -19,13 +19,21 @@ from titanflow.http.app import create_app  # noqa: E402
 from titanflow.http.context import Context  # noqa: E402
 from titanflow.http.webhooks.door import Door  # noqa: E402
 from titanflow.settings import load  # noqa: E402
-from titanflow.supervision import Watchdog, is_alive, log_every_start_and_end, sleep_ms, spawn_plain  # noqa: E402
-from titanflow.telemetry import logs, metrics  # noqa: E402
+from titanflow.supervision import (  # noqa: E402
+    Watchdog,
+    is_alive,
+    log_every_start_and_end,
+    print_hub_errors_to,
+    sleep_ms,
+    spawn_plain,
+)
+from titanflow.telemetry import logs, masking, metrics  # noqa: E402
 
 try:
     settings = load()
 except TitanFlowError as error:
     sys.exit(error.one_line())
+masking.configure(phones=settings.log_phones == "masked", secrets=settings.secrets())
 
 bind = settings.bind
 workers = settings.web_concurrency
@@ -40,6 +48,7 @@ control_socket_disable = True
 forwarded_allow_ips = settings.forwarded_allow_ips
 accesslog = None
 errorlog = "-"
+logger_class = "titanflow.http.gunicorn_log.Logger"
 loglevel = "warning"
 
 _CANNOT_BOOT = 3  # gunicorn's own code for a worker that must not be started again
@@ -60,6 +69,7 @@ logging.getLogger("gunicorn.error").addFilter(_adds_something)
 def post_worker_init(worker: Any) -> None:
     """Start the tree in the worker. A fault in the set-up ends worker and master, with one line."""
     logs.set_up(settings.log_format, settings.log_level)
+    print_hub_errors_to(masking.MaskingStream())
     try:
         running = application.start(settings)
     except TitanFlowError as error:

@@ -8,7 +8,7 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     api_requests_per_second: int = Field(default=50, ge=0, le=100_000)
     forwarded_allow_ips: str = "127.0.0.1,::1"
     log_format: Literal["console", "json"] = "console"
+    log_phones: Literal["masked", "full"] = "masked"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("secret_key", "meta_app_secret", mode="before")
@@ -58,7 +59,7 @@ class Settings(BaseSettings):
             return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
         return value
 
-    @field_validator("log_format", "log_level", mode="before")
+    @field_validator("log_format", "log_level", "log_phones", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
@@ -195,6 +196,14 @@ class Settings(BaseSettings):
             )
         if self.admin_pin is None:
             raise _missing("ADMIN_PIN", "it guards the web pages", "Set it to at least 6 characters of your choice.")
+
+    def secrets(self) -> tuple[str, ...]:
+        """All secrets that the environment holds: what no log may ever show."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        secrets = [one for value in values for one in (value if isinstance(value, tuple) else [value])]
+        plain = [one.get_secret_value() for one in secrets if isinstance(one, SecretStr)]
+        passwords = [unquote(urlsplit(one).password or "") for one in plain if "://" in one]
+        return tuple(filter(None, [*plain, *passwords]))
 
     def app_secrets(self) -> tuple[bytes, ...]:
         """The secrets Meta may have signed a webhook with: several while one is being rotated."""

@@ -121,6 +121,7 @@ class Stage:
             "BIND": f"127.0.0.1:{self.port}",
             "DATA_DIR": str(self.data_dir.resolve()),
             "LOG_FORMAT": "json",
+            "API_REQUESTS_PER_SECOND": "1000",  # tests and demos ask more often than a client may
             "PYTHONPATH": os.pathsep.join(filter(None, [str(self.source), os.environ.get("PYTHONPATH", "")])),
             **self.environment,
         }

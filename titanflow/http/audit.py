@@ -10,7 +10,7 @@ from titanflow.errors import StorageUnavailable
 from titanflow.http.context import Context
 from titanflow.services.audit import DONE, FAILED, REFUSED
 from titanflow.storage import audit_log
-from titanflow.telemetry.logs import mask
+from titanflow.telemetry.masking import mask_phones
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class AuditTrail:
             self._db,
             who=who,
             what=f"{request.method} {template}",
-            target=mask(request.path.removeprefix("/api/v1")),
+            target=mask_phones(request.path.removeprefix("/api/v1")),
             detail={"address": request.context.address},
         )
 

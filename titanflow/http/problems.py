@@ -18,7 +18,6 @@ from titanflow.errors import (
     Unavailable,
 )
 from titanflow.supervision import CallExit
-from titanflow.telemetry.logs import mask
 
 log = structlog.get_logger()
 
@@ -99,7 +98,7 @@ def _falcons(_: falcon.Request, response: falcon.Response, error: falcon.HTTPErr
 
 
 def _bug(request: falcon.Request, response: falcon.Response, error: Exception, __: Any) -> None:
-    log.error("request.crashed", method=request.method, path=mask(request.path), exc_info=error)
+    log.error("request.crashed", method=request.method, path=request.path, exc_info=error)
     _answer(response, problem_of(error))
 
 

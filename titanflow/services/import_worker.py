@@ -19,6 +19,7 @@ from titanflow import settings
 from titanflow.domain.csv_reading import BadFile, Header, read_header
 from titanflow.domain.phones import BadPhone, normalise
 from titanflow.storage.imports import Staging, staging
+from titanflow.telemetry import masking
 
 _BLOCK = 1_000
 _TELL_EVERY_S = 1.0
@@ -103,6 +104,8 @@ def _is_odd(path: Path, line: int) -> bool:
 def main() -> int:
     """Run one import. Returns the exit code; 1 with one line on standard error if the file is gone."""
     configured = settings.load()
+    masking.configure(phones=configured.log_phones == "masked", secrets=configured.secrets())
+    masking.mask_last_words()
     with staging(configured.require_database(), int(sys.argv[1])) as stage:
         if stage is None:
             return 0

@@ -15,7 +15,7 @@ from titanflow.meta.error_policy import MISSING_VALUE, rule_for
 from titanflow.services.rehearsal_judge import Refused
 from titanflow.services.rehearsal_stage import Stage, iso
 from titanflow.storage.rehearsals import Candidate, Facts
-from titanflow.telemetry.logs import mask
+from titanflow.telemetry.masking import mask_phones
 
 _EXAMPLES = 3
 _MOST_KINDS = 200
@@ -58,7 +58,7 @@ class Failures:
 
     def refused(self, refused: Refused, contact: Candidate, number: str) -> None:
         """The sandbox refused a person's message."""
-        details = mask(refused.details)
+        details = mask_phones(refused.details)
         key = (refused.code, details)
         if key not in self._kinds and len(self._kinds) >= _MOST_KINDS:
             key = (refused.code, "")
@@ -76,7 +76,7 @@ class Failures:
         self._looked_at += 1
         kind.count += 1
         if len(kind.first) < _EXAMPLES:
-            kind.first.append({"contact_id": contact.id, "phone": mask(contact.phone)})
+            kind.first.append({"contact_id": contact.id, "phone": mask_phones(contact.phone)})
         code = kind.rule.code
         before, count = self._in_a_row.get(number, (code, 0))
         count = count + 1 if before == code else 1

@@ -25,6 +25,7 @@ from titanflow.services.rehearsal_report import Failures, Seen
 from titanflow.services.rehearsal_stage import Stage, stage_of
 from titanflow.storage import rehearsals
 from titanflow.storage.rehearsals import Candidate, Session
+from titanflow.telemetry import masking
 
 _BATCH = 1_000
 _SMALLEST_BATCH = 25
@@ -193,6 +194,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    masking.mask_last_words()
     try:
         sys.exit(main())
     except TitanFlowError as error:

@@ -27,7 +27,15 @@ from titanflow.supervision.client import (
 )
 from titanflow.supervision.clock import Clock, RealClock, VirtualClock, install_clock, installed_clock, using_clock
 from titanflow.supervision.dynamic_supervisor import DynamicSupervisor
-from titanflow.supervision.edges import Busy, Event, NativeThread, PlainGreenlet, sleep_ms, spawn_plain
+from titanflow.supervision.edges import (
+    Busy,
+    Event,
+    NativeThread,
+    PlainGreenlet,
+    print_hub_errors_to,
+    sleep_ms,
+    spawn_plain,
+)
 from titanflow.supervision.events import Obituary, add_listener, graveyard, log_every_start_and_end, remove_listener
 from titanflow.supervision.gen_server import (
     CallResult,
@@ -172,6 +180,7 @@ __all__ = [
     "observe",
     "partition_of",
     "patch_everything",
+    "print_hub_errors_to",
     "process_of",
     "remove_listener",
     "reply",

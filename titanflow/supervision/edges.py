@@ -6,7 +6,7 @@ The rest of the program never names gevent; what it needs of it is here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import gevent
 import gevent.event
@@ -75,6 +75,21 @@ class NativeThread:
             return result
         finally:
             self._free.release()
+
+
+class Stream(Protocol):
+    """What text can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Take it."""
+
+    def flush(self) -> object:
+        """Let nothing of it wait."""
+
+
+def print_hub_errors_to(stream: Stream) -> None:
+    """Where gevent prints what a bare greenlet or a callback of the hub raised; standard error by default."""
+    gevent.get_hub().exception_stream = stream
 
 
 class PlainGreenlet:

@@ -1,7 +1,6 @@
 """Set-up of structlog: one line an event, for people (console) or machines (json), secrets masked."""
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal
@@ -9,21 +8,12 @@ from typing import Any, Literal
 import orjson
 import structlog
 
-_SECRET = re.compile(r"token|secret|pin$|authorization|password|signature", re.IGNORECASE)
-_PHONE = re.compile(r"\+\d{7,15}\b")
-
-
-def mask(text: str) -> str:
-    """Return a text with phone numbers masked: the first four and last two digits stay."""
-    return _PHONE.sub(lambda found: f"{found[0][:5]}...{found[0][-2:]}", text)
+from titanflow.telemetry.masking import mask_last_words, masked_value
 
 
 def _masked(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if _SECRET.search(key):
-            event[key] = "***"
-        elif isinstance(value, str):
-            event[key] = mask(value)
+        event[key] = masked_value(key, value)
     return event
 
 
@@ -51,17 +41,25 @@ def set_up(log_format: Literal["console", "json"], level: str) -> None:
             logger_factory=structlog.PrintLoggerFactory(),
             cache_logger_on_first_use=True,
         )
+    mask_last_words()
     handler = _ToStructlog()
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
 def set_up_for_commands() -> None:
     """Let a command's own output have standard output alone: warnings go to standard error, the rest nowhere."""
+    mask_last_words()
     structlog.configure(
-        processors=[structlog.processors.add_log_level, _masked, structlog.dev.ConsoleRenderer(colors=False)],
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            _masked,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
 
 
 def _dumps(event: Any, **options: Any) -> str:
@@ -73,5 +71,5 @@ class _ToStructlog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger(record.name).log(
-            record.levelno, "library.said", logger=record.name, text=record.getMessage()
+            record.levelno, "library.said", logger=record.name, text=record.getMessage(), exc_info=record.exc_info
         )
