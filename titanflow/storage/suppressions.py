@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.rows import fetch_all
-from titanflow.telemetry.logs import mask
+from titanflow.telemetry.masking import mask_phones
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,5 +187,5 @@ def _note(transaction: Connection, who: str, what: str, target: str, detail: dic
     told = {key: value.isoformat() if isinstance(value, datetime) else value for key, value in detail.items()}
     transaction.execute(
         "INSERT INTO audit_log (who, what, target, detail, outcome) VALUES (%s, %s, %s, %s, 'done')",
-        [who, what, mask(target), Jsonb(told)],
+        [who, what, mask_phones(target), Jsonb(told)],
     )
