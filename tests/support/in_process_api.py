@@ -11,6 +11,7 @@ import falcon.testing
 from pydantic import SecretStr
 
 from tests.support.conformance import Conformance
+from titanflow.actors.node.node import Node
 from titanflow.domain.vault import Vault
 from titanflow.http import openapi
 from titanflow.http.app import API_ROUTES, create_app
@@ -19,7 +20,7 @@ from titanflow.services import tokens
 from titanflow.settings import Settings
 from titanflow.storage.database import Database
 from titanflow.storage.fast_copy import FastCopy
-from titanflow.supervision import Pid
+from titanflow.supervision import SHUTDOWN, start, stop, via
 
 KEY = "a key for the tests alone"
 
@@ -56,8 +57,8 @@ def _judge() -> Conformance:
 
 
 @contextmanager
-def an_api(database_url: str, redis_url: str, data_dir: Path, *, root: Pid | None = None) -> Iterator[Api]:
-    """Make the app. root: the tree, for what needs one."""
+def an_api(database_url: str, redis_url: str, data_dir: Path, *, with_node: bool = False) -> Iterator[Api]:
+    """Make the app. with_node: this process counts as a node, but has no tree."""
     settings = Settings(
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_url),
@@ -68,10 +69,13 @@ def an_api(database_url: str, redis_url: str, data_dir: Path, *, root: Pid | Non
         data_dir=data_dir,
     )
     db, fast_copy = Database(database_url, pool_size=4), FastCopy(redis_url)
-    context = Context(settings, db, fast_copy, Vault([KEY]), root)  # type: ignore[arg-type]  # None: no tree is asked
+    context = Context(settings, db, fast_copy, Vault([KEY]), None)  # type: ignore[arg-type]  # None: no tree is asked
+    node = start(Node(db), name=via("node")) if with_node else None
     try:
         token = tokens.create(db, "test", "admin")
         yield Api(falcon.testing.TestClient(create_app(context)), db, token, context)
     finally:
+        if node is not None:
+            stop(node, reason=SHUTDOWN)
         fast_copy.close()
         db.close()

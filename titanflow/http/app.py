@@ -33,6 +33,7 @@ from titanflow.http.audit import AuditTrail
 from titanflow.http.auth import Authentication
 from titanflow.http.context import Context
 from titanflow.http.contract import Contract
+from titanflow.http.idempotency import Idempotency
 from titanflow.http.security import Security
 from titanflow.http.web import doubts as doubts_page
 from titanflow.http.web import login, pages
@@ -81,7 +82,15 @@ def create_app(context: Context, door: Door | None = None) -> falcon.App[falcon.
     door: shared with the worker.
     """
     app = falcon.App()
-    app.add_middleware([Security(context.settings), Authentication(context), AuditTrail(context), Contract()])
+    app.add_middleware(
+        [
+            Security(context.settings),
+            Authentication(context),
+            Idempotency(context),
+            AuditTrail(context),
+            Contract(),
+        ]
+    )
     app.router_options.converters["int"] = _Id
     handler = falcon.media.JSONHandler(dumps=partial(orjson.dumps, option=orjson.OPT_UTC_Z), loads=orjson.loads)
     app.resp_options.media_handlers["application/json"] = handler

@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from titanflow.http import idempotency
 from titanflow.http.contract import Content, Operation, operation_of
 from titanflow.http.problem_codes import PROBLEM_CODES
 
@@ -44,6 +45,13 @@ _PROBLEM = {
             },
         },
     },
+}
+_KEY = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Sent again with the same key, the request is carried out once and answered as the first time: 24 h",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 _INT_ID = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
 
@@ -80,7 +88,7 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
         shown = _PARAMETER.sub(r"{\1}", path)
         paths.setdefault(shown, {})[method.lower()] = _operation(path, method, resource, found, names)
         paths[shown][method.lower()]["responses"].update(
-            _problems(codes_of(path, _scope(resource, method), found), problems)
+            _problems(codes_of(path, method, _scope(resource, method), found), problems)
         )
     return {
         "openapi": "3.1.0",
@@ -124,6 +132,8 @@ def _operation(path: str, method: str, resource: type, found: Operation, names: 
         "responses": {str(status): _answer(answer, found, names) for status, answer in found.answers.items()},
     }
     parameters = [*_path_parameters(path), *_query_parameters(found), *_header_parameters(found)]
+    if method == "POST" and scope not in ("public", "page"):
+        parameters.append(_KEY)
     if parameters:
         shown["parameters"] = parameters
     if found.body is not None:
@@ -211,11 +221,13 @@ def _raw_schema(media_type: str, content: Content) -> dict[str, Any]:
     return {"schema": {"type": "string"}} | ({"example": content.example} if content.example else {})
 
 
-def codes_of(path: str, scope: str, found: Operation) -> list[str]:
+def codes_of(path: str, method: str, scope: str, found: Operation) -> list[str]:
     """Return every code with which an operation may answer, its own and the common ones."""
     codes = ["unavailable", "storage_unavailable", "starting", *found.problems]
     if scope != "public":
         codes += ["unauthorized", "forbidden", "csrf", "not_acceptable", "too_many_requests", "invalid_input"]
+    if method == "POST" and scope not in ("public", "page"):
+        codes += idempotency.PROBLEMS
     if _PARAMETER.search(path):
         codes.append("not_found")
     if found.query is not None or "}" in path:

@@ -80,6 +80,8 @@ _ALL = (
     ProblemCode("import_running", 409, "Contacts are still being imported"),
     ProblemCode("number_exists", 409, "The phone number is there already"),
     ProblemCode("in_use", 409, "A campaign uses it"),
+    ProblemCode("idempotency_key_reused", 409, "The Idempotency-Key was used for another request"),
+    ProblemCode("in_progress", 409, "A request with this Idempotency-Key is being carried out; `Retry-After`"),
     ProblemCode("not_restartable", 409, "Nobody would start this process again", ("kind",)),
     ProblemCode("too_many_faqs", 409, "There are as many rules as there may be"),
     ProblemCode("faq_order", 409, "The order must name each rule once", ("ids",)),

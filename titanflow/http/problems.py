@@ -71,8 +71,8 @@ def of_library(status: int, title: str, detail: str) -> Problem:
 
 def _problem(status: int, code: str, title: str, detail: str, **more: object) -> Problem:
     headers = {"Content-Type": "application/problem+json"}
-    if status in _RETRY_AFTER_S:
-        headers["Retry-After"] = str(more.get("retry_after_s") or _RETRY_AFTER_S[status])
+    if wait_s := more.get("retry_after_s") or _RETRY_AFTER_S.get(status):
+        headers["Retry-After"] = str(wait_s)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     fields = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "code": code, **more}
