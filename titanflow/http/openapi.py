@@ -78,6 +78,11 @@ def undescribed(routes: Iterable[Route]) -> list[str]:
     ]
 
 
+def example_path(path: str) -> str:
+    """Return a path with a value in place of each parameter."""
+    return _PARAMETER.sub("1", path)
+
+
 def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
     """Return the whole document as JSON-able data."""
     operations = described(routes)
