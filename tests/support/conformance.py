@@ -15,7 +15,11 @@ from titanflow.http import openapi
 from titanflow.http.app import API_ROUTES, WEB_ROUTES
 
 _OF_NO_OPERATION = {404: "not_found", 405: "method_not_allowed", 503: "starting"}
-_OF_ANY = (b'"uri_too_long"', b'"headers_too_large"', b'"bad_request"')  # gunicorn's, of what never gets to an operation
+_OF_ANY = (
+    b'"uri_too_long"',
+    b'"headers_too_large"',
+    b'"bad_request"',
+)  # gunicorn's, of what never gets to an operation
 _PARAMETER = re.compile(r"\\\{\w+\\\}")
 
 
