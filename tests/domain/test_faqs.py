@@ -50,6 +50,12 @@ def test_a_match_says_which_keyword() -> None:
     assert _BOOK.matches("When ARE you open")[0].keyword == "when are you open"
 
 
+def test_the_keyword_that_is_named_is_the_rules_first() -> None:
+    book = compiled([Faq(1, ("refund", "money", "money back"), "x")])
+    assert [one.keyword for one in book.matches("my money back, a refund!")] == ["refund"]
+    assert [one.keyword for one in book.matches("my money back")] == ["money"]
+
+
 def test_a_keyword_without_letters_matches_nothing() -> None:
     assert compiled([Faq(1, ("!!", "?"), "x")]).matches("what?!! !!") == []
 

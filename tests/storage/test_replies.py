@@ -291,9 +291,8 @@ def test_the_plan_of_reply_attribution(db: Database) -> None:
         )
         connection.execute("ANALYZE campaigns, contacts, message_logs")
         parameters = {
-            "message_ids": [1], "number_ids": [1], "ats": ["2026-11-24"], "quoted": ["w1"],
-            "by_time": [True], "intents": [None], "form_of": [1],
-            "forms": ["+491510000001"], "within_s": [10, 2**31 - 1],
+            "message_ids": [1], "number_ids": [1], "ats": ["2026-11-24"], "quoted": ["w1"], "by_time": [True],
+            "intents": [None], "phones": ["+491510000001 +49151"], "within_s": [10, 2**31 - 1],
         }  # fmt: skip
         [(plan,)] = connection.execute("EXPLAIN (FORMAT JSON) " + _ATTRIBUTE, parameters).fetchall()
 

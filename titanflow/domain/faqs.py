@@ -4,7 +4,7 @@ Keywords are whole words or phrases, compared without case and accents; in scrip
 part of the text. Whether the answer is given at all is bounded, so that two machines never talk to each other for long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -35,29 +35,48 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class FaqBook:
-    """Rules in order, each with its keywords as they are looked for."""
+class _Needle:
+    """A keyword as it is looked for. rule, place: where it stands, for the order."""
 
-    rules: tuple[tuple[Faq, tuple[tuple[str, str], ...]], ...]
+    rule: int
+    place: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaqBook:
+    """Rules in order, with their keywords by first word: a message costs its own words, however many rules there are.
+
+    anywhere: keywords of scripts without spaces.
+    """
+
+    rules: tuple[Faq, ...]
+    by_first_word: Mapping[str, Sequence[_Needle]]
+    anywhere: Sequence[_Needle]
 
     def matches(self, text: str) -> list[Match]:
         """Return all rules that have an answer, in order: the first one answers."""
         said = words(text[:_READ_CHARACTERS])
-        return [
-            Match(faq, found)
-            for faq, needles in self.rules
-            if (found := next((keyword for keyword, needle in needles if needle in said), None)) is not None
-        ]
+        near = [needle for word in set(said.split()) for needle in self.by_first_word.get(word, ())]
+        found: dict[int, int] = {}
+        for one in (*near, *self.anywhere):
+            if one.text in said:
+                found[one.rule] = min(one.place, found.get(one.rule, one.place))
+        return [Match(self.rules[rule], self.rules[rule].keywords[place]) for rule, place in sorted(found.items())]
 
 
 def compiled(faqs: Sequence[Faq]) -> FaqBook:
     """Return rules, given in order, ready to be used."""
-    return FaqBook(tuple((faq, tuple((one, _needle(one)) for one in faq.keywords if words(one))) for faq in faqs))
-
-
-def _needle(keyword: str) -> str:
-    found = words(keyword)
-    return found.strip() if unspaced(found) else found
+    by_first_word: dict[str, list[_Needle]] = {}
+    anywhere = []
+    for rule, faq in enumerate(faqs):
+        for place, keyword in enumerate(faq.keywords):
+            text = words(keyword)
+            if unspaced(text):
+                anywhere.append(_Needle(rule, place, text.strip()))
+            elif text:
+                by_first_word.setdefault(text.split()[0], []).append(_Needle(rule, place, text))
+    return FaqBook(tuple(faqs), by_first_word, anywhere)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from titanflow.storage.database import Connection
 _ATTRIBUTE = """
     WITH said AS MATERIALIZED (
         SELECT * FROM unnest(%(message_ids)s::bigint[], %(number_ids)s::integer[], %(ats)s::timestamptz[],
-                             %(quoted)s::text[], %(by_time)s::boolean[], %(intents)s::text[])
-            WITH ORDINALITY AS said (message_id, number_id, at, quoted, by_time, intent, n)
+                             %(quoted)s::text[], %(by_time)s::boolean[], %(intents)s::text[], %(phones)s::text[])
+            WITH ORDINALITY AS said (message_id, number_id, at, quoted, by_time, intent, phones, n)
     ), quoting AS MATERIALIZED (
         SELECT said.n, log.id, log.campaign_id, log.number_id, log.template_id, log.claimed_at
         FROM said JOIN message_logs AS log ON log.wamid = said.quoted
@@ -25,14 +25,13 @@ _ATTRIBUTE = """
         SELECT said.n, log.*
         FROM said CROSS JOIN inbox_settings AS setting CROSS JOIN LATERAL (
             SELECT log.id, log.campaign_id, log.number_id, log.template_id, log.claimed_at
-            FROM unnest(%(form_of)s::bigint[], %(forms)s::text[]) AS form (n, phone)
-            JOIN contacts AS contact ON contact.phone = form.phone
+            FROM contacts AS contact
             JOIN campaigns AS campaign
                 ON campaign.id = contact.campaign_id
                 AND (campaign.completed_at IS NULL
                      OR campaign.completed_at > said.at - make_interval(hours => setting.reply_window_hours))
             JOIN message_logs AS log ON log.campaign_id = contact.campaign_id AND log.contact_id = contact.id
-            WHERE form.n = said.n AND log.number_id = said.number_id
+            WHERE contact.phone = ANY(string_to_array(said.phones, ' ')) AND log.number_id = said.number_id
               AND log.state IN ('claimed', 'in_doubt', 'sent', 'delivered', 'read')
               AND log.claimed_at <= said.at + interval '5 seconds'
               AND log.claimed_at > said.at - make_interval(hours => setting.reply_window_hours)
@@ -107,7 +106,6 @@ def attribute(transaction: Connection, heard: Sequence[Heard]) -> dict[int, str]
     said = [(one, answer) for one in heard if (answer := answer_of(one.message.type, one.message.content)) is not None]
     if not said:
         return {}
-    forms = [(n, phone) for n, (one, _) in enumerate(said, start=1) for phone in same_person(one.message.sender)]
     rows = transaction.execute(
         _ATTRIBUTE,
         {
@@ -117,8 +115,7 @@ def attribute(transaction: Connection, heard: Sequence[Heard]) -> dict[int, str]
             "quoted": [answer.quoted for _, answer in said],
             "by_time": [answer.by_time for _, answer in said],
             "intents": [one.intent for one, _ in said],
-            "form_of": [n for n, _ in forms],
-            "forms": [phone for _, phone in forms],
+            "phones": [" ".join(same_person(one.message.sender)) for one, _ in said],
             "within_s": list(WITHIN_S),
         },
     ).fetchall()
