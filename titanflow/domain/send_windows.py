@@ -128,12 +128,13 @@ def parse(given: Mapping[str, Any]) -> SendWindow:
     given: {"timezone": "Europe/Berlin", "days": ["mon", ...], "from": "09:00", "to": "20:00"}, or with several ranges
     {"timezone": ..., "ranges": [{"days", "from", "to"}, ...]}. Raises ValueError with a sentence for people.
     """
-    zone = _zone(str(given.get("timezone")))
+    zone = zone_named(str(given.get("timezone")))
     ranges = given.get("ranges") or [given]
     return SendWindow(zone, tuple(_range(one) for one in ranges))
 
 
-def _zone(key: str) -> ZoneInfo:
+def zone_named(key: str) -> ZoneInfo:
+    """Return a time zone by its IANA name. Raises ValueError with a sentence for people."""
     problem = f"'{key[:60]}' is no time zone: use an IANA name such as Europe/Berlin"
     if not _ZONE.fullmatch(key):
         raise ValueError(problem)

@@ -26,6 +26,7 @@ from titanflow.http.api import (
     people,
     phone_numbers,
     rehearsals,
+    stats,
     suppressions,
     templates,
 )
@@ -54,6 +55,7 @@ _API = (
     audit_log,
     suppressions,
     exports,
+    stats,
     description,
     people,
     faqs,
