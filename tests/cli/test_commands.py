@@ -18,7 +18,8 @@ from tests.support.servers import short_folder
 from titanflow import cli, embedded
 from titanflow.cli.commands import root
 from titanflow.cli.stage import Stage
-from titanflow.storage import audit_log
+from titanflow.domain.vault import Vault
+from titanflow.storage import audit_log, phone_numbers
 from titanflow.storage.database import Database
 
 Run = Callable[..., tuple[int, str, str]]
@@ -296,8 +297,8 @@ _READ_ONLY = {
 _THROUGH_THE_SERVER = {"campaign import", "number sync", "template sync"}  # the server's audit log names the token
 _KEPT = {
     "campaign cancel", "campaign create", "campaign doubts", "campaign pause", "campaign rehearse", "campaign resume",
-    "campaign retry", "campaign start", "number add", "number change", "number pause", "number resume", "token create",
-    "token revoke",
+    "campaign retry", "campaign start", "number add", "number change", "number pause", "number rekey", "number resume",
+    "token create", "token revoke",
 }  # fmt: skip
 
 
@@ -342,3 +343,36 @@ def test_the_audit_log_keeps_who_ran_which_command_and_how_it_ended(run: Run, db
     assert entries[2]["detail"]["code"] == "token_not_found"
     assert "secret-text" not in str(entries)
     assert _json(run, "campaign", "show", campaign.id)["state_by"] == f"cli:{getpass.getuser()}"
+
+
+def test_a_key_is_rotated_without_entering_tokens_anew(run: Run, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = "o" * 32, "n" * 32
+    for name in ("ADMIN_PIN", "META_APP_SECRET", "META_VERIFY_TOKEN"):
+        monkeypatch.setenv(name, "839201-x")
+    monkeypatch.setenv("SECRET_KEY", old)
+    for number in ("1001", "1002"):
+        run("number", "add", number, "--waba-id", "9001", "--access-token", f"token of {number}".replace(" ", "-"))
+    monkeypatch.setenv("SECRET_KEY", f"{new},{old}")
+    run("number", "add", "1003", "--waba-id", "9001", "--access-token", "a-new-one")
+
+    assert _json(run, "doctor")["keys"] == {"numbers": 3, "older": ["1001", "1002"], "unreadable": []}
+    assert "2 access tokens still need an earlier SECRET_KEY" in run("doctor")[1]
+    assert _json(run, "number", "rekey") == {"numbers": 3, "older": [], "unreadable": []}
+
+    monkeypatch.setenv("SECRET_KEY", new)
+    assert run("doctor")[1] == "All is well.\n"
+    kept = {number: Vault([new]).decrypt(ciphertext) for number, ciphertext in phone_numbers.ciphertexts(db)}
+    assert kept == {"1001": "token-of-1001", "1002": "token-of-1002", "1003": "a-new-one"}
+
+
+def test_a_key_that_is_missing_is_said_in_words(run: Run, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ADMIN_PIN", "META_APP_SECRET", "META_VERIFY_TOKEN"):
+        monkeypatch.setenv(name, "839201-x")
+    run("number", "add", "1001", "--waba-id", "9001", "--access-token", "one")
+    monkeypatch.setenv("SECRET_KEY", "x" * 32)
+
+    code, _, err = run("number", "rekey")
+
+    assert (code, err.count("\n")) == (78, 1)
+    assert "The access tokens of 1001 can't be decrypted: none of the keys in SECRET_KEY fits. Add the earlier" in err
+    assert "No key in SECRET_KEY fits the access tokens of 1001" in run("doctor")[1]

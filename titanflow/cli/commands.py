@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from titanflow.cli.numbers import number
 from titanflow.cli.output import as_json, show
 from titanflow.cli.templates import template
 from titanflow.cli.tokens import token
+from titanflow.domain.vault import Vault
 from titanflow.sandbox.profiles import PROFILES
-from titanflow.services import campaigns
+from titanflow.services import campaigns, keys
 from titanflow.storage import migrations, reports
 
 
@@ -117,7 +119,21 @@ def doctor(errors: bool, markdown: bool, json_out: bool) -> None:
     with fast_copy() as redis:
         redis.ping()
     advice = f"Run `titanflow migrate`: {len(waiting)} migrations wait." if waiting else "All is well."
-    show({"pending_migrations": waiting, "advice": advice} if json_out else advice, json_out)
+    found = None
+    if not waiting:
+        with database() as db:
+            found = keys.look(db, Vault(settings().require_secret_keys()))
+        if found.unreadable:
+            advice = (
+                f"No key in SECRET_KEY fits the access tokens of {', '.join(found.unreadable)}: add the earlier key,"
+                " after a comma, or enter them anew with `titanflow number change`."
+            )
+        elif found.older:
+            advice = f"{len(found.older)} access tokens still need an earlier SECRET_KEY: `titanflow number rekey`."
+    if json_out:
+        show({"pending_migrations": waiting, "keys": asdict(found) if found else None, "advice": advice}, True)
+    else:
+        show(advice, False)
 
 
 @root.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -1,5 +1,6 @@
 """`titanflow number`: the phone numbers that send."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -8,9 +9,10 @@ from titanflow.cli.api_client import ApiClient
 from titanflow.cli.environment import changing, database, fast_copy, on_server, settings
 from titanflow.cli.output import as_json, columns, show
 from titanflow.domain.vault import Vault
-from titanflow.errors import Conflict, NotFound
+from titanflow.errors import ConfigurationError, Conflict, NotFound
 from titanflow.http.api.phone_numbers import NewNumber, NumberChange
 from titanflow.http.bodies import checked
+from titanflow.services import keys
 from titanflow.storage import phone_numbers
 
 _MOST = 1_000_000
@@ -91,6 +93,28 @@ def pause(phone_number_id: str, json_out: bool) -> None:
 def resume(phone_number_id: str, json_out: bool) -> None:
     """Let a paused or blocked number send again."""
     _set_state(phone_number_id, "active", None, json_out)
+
+
+@number.command("rekey")
+@as_json
+def rekey(json_out: bool) -> None:
+    """Encrypt all access tokens with the first key of SECRET_KEY; then the others can be taken out.
+
+    Interrupts nothing. Exit code 78 if a token can't be read with any of the keys.
+    """
+    vault = Vault(settings().require_secret_keys())
+    with changing("all numbers") as db:
+        left = keys.rekey(db, vault)
+    if json_out:
+        show(asdict(left), True)
+    if left.unreadable:
+        raise ConfigurationError(
+            f"The access tokens of {', '.join(left.unreadable)} can't be decrypted",
+            why="none of the keys in SECRET_KEY fits",
+            fix="Add the earlier key to SECRET_KEY, after a comma, or enter them anew: `titanflow number change`.",
+        )
+    if not json_out:
+        show(f"All {left.numbers} access tokens need the first key of SECRET_KEY alone.", False)
 
 
 @number.command("sync")

@@ -14,11 +14,20 @@ class Vault:
 
     def __init__(self, keys: Sequence[str]) -> None:
         digests = [hashlib.sha256(f"titanflow vault {key}".encode()).digest() for key in keys]
-        self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(digest)) for digest in digests])
+        self._keys = [Fernet(base64.urlsafe_b64encode(digest)) for digest in digests]
+        self._fernet = MultiFernet(self._keys)
 
     def encrypt(self, secret: str) -> bytes:
         """Return an authenticated ciphertext of `secret`."""
         return self._fernet.encrypt(secret.encode())
+
+    def is_newest(self, ciphertext: bytes) -> bool:
+        """Tell whether it was encrypted with the newest key: then no earlier one is needed for it."""
+        try:
+            self._keys[0].decrypt(ciphertext)
+        except InvalidToken:
+            return False
+        return True
 
     def decrypt(self, ciphertext: bytes) -> str:
         """Return what was encrypted. Raises ConfigurationError if none of the keys fits."""
@@ -27,6 +36,6 @@ class Vault:
         except InvalidToken:
             raise ConfigurationError(
                 "A stored access token can't be decrypted",
-                why="SECRET_KEY has changed",
-                fix="Add the earlier key to SECRET_KEY, after a comma.",
+                why="none of the keys in SECRET_KEY fits",
+                fix="Add the earlier key to SECRET_KEY, after a comma, or enter the token anew.",
             ) from None

@@ -28,6 +28,7 @@ _ALL = (
     ProblemCode("internal", 500, "A bug of the server; it is in its log"),
     ProblemCode("unavailable", 503, "A part of the server is away; try again"),
     ProblemCode("storage_unavailable", 503, "PostgreSQL or Redis is away; whether a write happened is unknown"),
+    ProblemCode("configuration", 503, "The server's set-up is wrong; the text says what to set"),
     ProblemCode("too_many_exports", 503, "Enough exports run already; try again"),
     ProblemCode("starting", 503, "The server is starting"),
     # What is sent

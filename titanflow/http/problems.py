@@ -8,6 +8,7 @@ import orjson
 import structlog
 
 from titanflow.errors import (
+    ConfigurationError,
     Conflict,
     Forbidden,
     InvalidInput,
@@ -29,6 +30,7 @@ STATUSES: tuple[tuple[type[TitanFlowError], int], ...] = (
     (Forbidden, 403),
     (TooManyRequests, 429),
     (Unavailable, 503),
+    (ConfigurationError, 503),
 )
 
 # What Falcon and gunicorn refuse by themselves; any other of theirs is bad_request.

@@ -141,6 +141,22 @@ def sync(
     return str(row["shown_state"]) if row else None
 
 
+def ciphertexts(db: Database) -> list[tuple[str, bytes]]:
+    """Return Meta's id and the encrypted access token of every number."""
+    with db.connection() as connection:
+        rows = connection.execute("SELECT phone_number_id, access_token FROM phone_numbers ORDER BY id").fetchall()
+    return [(str(row[0]), bytes(row[1])) for row in rows]
+
+
+def replace_ciphertext(db: Database, phone_number_id: str, *, old: bytes, new: bytes) -> None:
+    """Put another ciphertext in the place of one, unless somebody has changed the token meanwhile."""
+    with db.connection() as connection:
+        connection.execute(
+            "UPDATE phone_numbers SET access_token = %s WHERE phone_number_id = %s AND access_token = %s",
+            [new, phone_number_id, old],
+        )
+
+
 def access(db: Database, phone_number_id: str) -> dict[str, Any] | None:
     """Return a number's account and encrypted token, and if its portfolio is known."""
     return fetch_one(

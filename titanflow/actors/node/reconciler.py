@@ -6,7 +6,7 @@ the registry. OTP model: gen_server.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -18,7 +18,7 @@ from titanflow.actors.number.dispatcher import PoolSpec
 from titanflow.actors.number.number import NumberSpec, number_tree, pool_tree
 from titanflow.domain import placement
 from titanflow.domain.vault import Vault
-from titanflow.errors import StorageUnavailable
+from titanflow.errors import ConfigurationError, StorageUnavailable
 from titanflow.meta.client import MetaClient
 from titanflow.storage import alarms, desired, leases, pauses
 from titanflow.storage.alarms import Alarm
@@ -74,6 +74,15 @@ class _Trouble:
     not_before_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A number's connection to Meta, and what it was made of."""
+
+    ciphertext: bytes
+    access_token: str
+    client: MetaClient
+
+
 class _Tick:
     """To self."""
 
@@ -96,7 +105,8 @@ class Reconciler(GenServer):
     def init(self) -> None:
         """Look at once."""
         self._node_id = node_id()
-        self._clients: dict[int, tuple[NumberConfig, MetaClient]] = {}
+        self._clients: dict[int, _Line] = {}
+        self._unreadable: set[str] = set()
         self._trouble: dict[Via, _Trouble] = {}
         self._started: set[Via] = set()
         self._stopping: set[Pid] = set()
@@ -212,6 +222,8 @@ class Reconciler(GenServer):
 
     def _start_number(self, number: NumberConfig) -> None:
         client = self._client(number)
+        if client is None:
+            return
         spec = NumberSpec(number.id, number.phone_number_id, number.max_mps, self._meta.concurrency)
         if self._ensure(
             via("number", number.id),
@@ -223,7 +235,7 @@ class Reconciler(GenServer):
     def _start_pool(self, spec: PoolSpec) -> None:
         if spec.number_id not in self._numbers:
             return
-        client = self._clients[spec.number_id][1]
+        client = self._clients[spec.number_id].client
         if self._ensure(
             via("pool", spec.number_id, spec.campaign_id),
             via("pools", spec.number_id),
@@ -231,22 +243,49 @@ class Reconciler(GenServer):
         ):
             self._pools[spec.number_id, spec.campaign_id] = spec
 
-    def _client(self, number: NumberConfig) -> MetaClient:
-        """The number's connection to Meta; a new one when its token has changed (its tree is stopped then)."""
+    def _client(self, number: NumberConfig) -> MetaClient | None:
+        """The number's connection to Meta; a new one when its token has changed (its tree is stopped then).
+
+        None if no key fits its token: that number stands still with an alarm, and the others go on.
+        """
         known = self._clients.get(number.id)
-        if known and known[0].access_token == number.access_token:
-            return known[1]
+        if known and known.ciphertext == number.access_token:
+            return known.client
+        try:
+            access_token = self._vault.decrypt(number.access_token)
+        except ConfigurationError as error:
+            self._cant_read(number.phone_number_id, error)
+            return None
+        self._can_read(number.phone_number_id)
+        if known and known.access_token == access_token:  # only encrypted anew, with another key
+            self._clients[number.id] = replace(known, ciphertext=number.access_token)
+            return known.client
         if known:
             self._stop_number(number.id)
         client = MetaClient(
             self._meta.graph_url,
             self._meta.api_version,
             number.phone_number_id,
-            self._vault.decrypt(number.access_token),
+            access_token,
             concurrency=self._meta.concurrency * 2,
         )
-        self._clients[number.id] = (number, client)
+        self._clients[number.id] = _Line(number.access_token, access_token, client)
         return client
+
+    def _cant_read(self, phone_number_id: str, error: ConfigurationError) -> None:
+        if phone_number_id in self._unreadable:
+            return
+        self._unreadable.add(phone_number_id)
+        log.error("number.token_unreadable", phone_number_id=phone_number_id, why=error.why)
+        sentence = f"The access token of number {phone_number_id} can't be decrypted: {error.why}"
+        self._alarm(Alarm("number_key", "number", phone_number_id, sentence, error.fix))
+
+    def _can_read(self, phone_number_id: str) -> None:
+        self._unreadable.discard(phone_number_id)
+        try:
+            alarms.clear_of(self._db, "number_key", phone_number_id, by="engine")
+        except StorageUnavailable as error:  # an operator clears it
+            log.warning("alarm.not_cleared", kind="number_key", why=error.why)
 
     def _ensure(self, name: Via, supervisor: Via, spec: Callable[[], object]) -> bool:
         """Start a tree unless it runs. Returns if it runs now. One that keeps dying is started later each time."""
@@ -278,12 +317,12 @@ class Reconciler(GenServer):
         if count == _ALARM_AFTER:
             log.error("tree.keeps_dying", name=str(name), count=count)
         if count >= _ALARM_AFTER:
-            self._alarm(name)
+            sentence = f"A part of the server dies again and again: {name}"
+            fix = "Read the log for its crash and report it."
+            self._alarm(Alarm("tree_keeps_dying", "tree", str(name), sentence, fix))
         return trouble
 
-    def _alarm(self, name: Via) -> None:
-        sentence = f"A part of the server dies again and again: {name}"
-        alarm = Alarm("tree_keeps_dying", "tree", str(name), sentence, "Read the log for its crash and report it.")
+    def _alarm(self, alarm: Alarm) -> None:
         try:
             with self._db.connection() as connection:
                 alarms.raise_alarm(connection, alarm)

@@ -101,7 +101,7 @@ class SyncNumber:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    @operation(answers.PhoneNumber, problems=("number_not_found",))
+    @operation(answers.PhoneNumber, problems=("number_not_found", "configuration"))
     def on_post(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
         """Answer the number as it is now. 503 if Meta can't be asked."""
         settings = self._context.settings
