@@ -17,6 +17,7 @@ from titanflow.actors.node.portfolio_keeper import PortfolioKeeper
 from titanflow.actors.node.reconciler import MetaAccess, Reconciler
 from titanflow.actors.node.rehearser import Rehearser
 from titanflow.actors.node.webhook_ingestor import PARTITIONS, WebhookIngestor
+from titanflow.actors.number.media_downloader import MediaDownloader
 from titanflow.actors.number.media_uploader import MediaUploader
 from titanflow.domain.vault import Vault
 from titanflow.errors import TitanFlowError
@@ -112,6 +113,11 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
             "media_uploader",
             partial(MediaUploader, db, vault, settings.meta_graph_url, settings.meta_api_version),
             name=via("media_uploader"),
+        ),
+        ChildSpec(
+            "media_downloader",
+            partial(MediaDownloader, db, vault, settings.meta_graph_url, settings.meta_api_version),
+            name=via("media_downloader"),
         ),
         ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
         ChildSpec("rehearser", partial(Rehearser, settings, db), name=via("rehearser")),

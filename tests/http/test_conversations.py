@@ -1,5 +1,7 @@
 """The inbox on a real server with the sandbox: what people write is shown, an answer leaves once and is followed."""
 
+import base64
+import http.client
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -84,7 +86,7 @@ def test_what_people_write_is_shown_and_a_reply_is_followed_to_read(stage: Stage
 def test_each_kind_is_shaped_and_the_raw_object_stays(stage: Stage) -> None:
     person = "4915177700002"
     for what in (
-        {"button": {"text": "Stop promotions", "payload": "x"}},
+        {"button": {"text": "Call me", "payload": "x"}},
         {"reply": {"id": "yes", "title": "Yes"}},
         {"type": "location", "location": {"latitude": 1.5, "longitude": 2, "name": "Home"}},
         {"type": "contacts", "contacts": [{"name": {"formatted_name": "Bo"}, "phones": [{"phone": "+1"}]}]},
@@ -97,7 +99,7 @@ def test_each_kind_is_shaped_and_the_raw_object_stays(stage: Stage) -> None:
     shown = {one["kind"]: one for one in page["items"]}
     assert page["total"] == 7
     assert {kind: one["text"] for kind, one in shown.items()} == {
-        "button": "Stop promotions", "interactive": "Yes", "location": "Home", "contacts": "Bo", "reaction": "👍",
+        "button": "Call me", "interactive": "Yes", "location": "Home", "contacts": "Bo", "reaction": "👍",
         "order": "two", "unsupported": None,
     }  # fmt: skip
     assert shown["interactive"]["details"]["choice"] == {"id": "yes", "title": "Yes", "of": "button"}
@@ -237,3 +239,74 @@ def test_bad_requests_are_refused_in_words(stage: Stage) -> None:
     assert _say(stage, person, {"text": "a", "reply_to": 999_999})[1]["code"] == "message_not_found"
     assert on_stage.ask(stage, "GET", "/api/v1/conversations/nonsense")[1]["code"] == "invalid_phone"
     assert on_stage.ask(stage, "GET", "/api/v1/conversations?cursor=1-")[1]["code"] == "invalid_input"
+
+
+def _sends_file(stage: Stage, person: str, mime_type: str, content: bytes, **more: str) -> dict[str, Any]:
+    """Let a person send a file; return the message once its file has come to its end."""
+    file = {"mime_type": mime_type, "base64": base64.b64encode(content).decode(), **more}
+    _writes(stage, person, file=file)
+
+    def fetched() -> Any:
+        one = stage.api.get(f"/api/v1/conversations/{person}/messages")["items"][0]
+        return one["details"]["media"]["state"] != "pending" and one
+
+    found: dict[str, Any] = until(fetched, "the file")
+    return found
+
+
+def _download(stage: Stage, message_id: int) -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=20)
+    try:
+        connection.request(
+            "GET", f"/api/v1/media/inbound/{message_id}", headers={"Authorization": f"Bearer {stage.token}"}
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.read(), {key.lower(): value for key, value in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def test_a_picture_is_fetched_and_shown_a_page_is_only_to_be_saved(stage: Stage) -> None:
+    person = "4915177700012"
+    picture = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 10_000  # several pieces
+    seen = _sends_file(stage, person, "image/jpeg", picture, caption="look")
+    media = seen["details"]["media"]
+    assert (seen["kind"], seen["text"], media["state"], media["size_bytes"]) == (
+        "image",
+        "look",
+        "stored",
+        len(picture),
+    )
+    status, content, headers = _download(stage, seen["id"])
+    assert (status, content, headers["content-type"]) == (200, picture, "image/jpeg")
+    assert headers["content-disposition"].startswith("inline")
+    assert headers["content-length"] == str(len(picture))
+
+    page = b"<script>alert(1)</script>"
+    seen = _sends_file(stage, person, "text/html", page, filename='../x"\r\ny.html')
+    status, content, headers = _download(stage, seen["id"])
+    assert (status, content, headers["content-type"]) == (200, page, "application/octet-stream")
+    assert headers["content-disposition"] == "attachment; filename*=UTF-8''x%22y.html"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_file_that_meta_has_forgotten_says_so(stage: Stage) -> None:
+    person = "4915177700013"
+    _writes(stage, person, type="audio", audio={"id": "404404", "mime_type": "audio/ogg; codecs=opus", "voice": True})
+
+    def ended() -> Any:
+        one = stage.api.get(f"/api/v1/conversations/{person}/messages")["items"][0]
+        return one["details"]["media"]["state"] == "failed" and one
+
+    seen = until(ended, "the end of the fetch")
+    assert seen["details"]["media"]["error"]
+    status, problem = on_stage.ask(stage, "GET", f"/api/v1/media/inbound/{seen['id']}")
+    assert (status, problem["code"], problem["state"]) == (409, "media_not_ready", "failed")
+    assert on_stage.ask(stage, "GET", "/api/v1/media/inbound/999999")[1]["code"] == "media_not_found"
+
+
+def test_a_fetch_that_fails_for_now_is_tried_again(stage: Stage) -> None:
+    rule = {"where": "management", "path": "phone_number_id=7101", "http_status": 500, "next": 1}
+    stage.meta.post("/_sandbox/rules", rule)
+    seen = _sends_file(stage, "4915177700014", "image/png", b"\x89PNG\r\n\x1a\n")
+    assert seen["details"]["media"]["state"] == "stored"

@@ -68,6 +68,7 @@ _ALL = (
         "window_closed", 409, "More than 24 hours since the person wrote: send a template", ("service_window_ends_at",)
     ),
     ProblemCode("suppressed", 409, "The person is on the do-not-send list", ("reason",)),
+    ProblemCode("media_not_ready", 409, "The file isn't here: not yet, or no more", ("state",)),
     ProblemCode("not_queued", 409, "The reply has left already, or is no reply"),
     ProblemCode("conflict", 409, "The state of things doesn't allow it"),
     ProblemCode("wrong_state", 409, "The campaign's state doesn't allow it; says what would be right", ("state",)),

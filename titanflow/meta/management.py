@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 from geventhttpclient import HTTPClient
@@ -76,6 +76,10 @@ class Management:
         owner = self._ask("GET", f"{waba_id}?{urlencode({'fields': 'owner_business_info'})}").get("owner_business_info")
         found = owner.get("id") if isinstance(owner, dict) else None
         return str(found)[:64] if isinstance(found, str | int) and found else None
+
+    def media(self, media_id: str, phone_number_id: str) -> dict[str, Any]:
+        """Return where a file is (`url`, for five minutes), its size and hash. Raises Unavailable, MetaRefused."""
+        return self._ask("GET", f"{quote(media_id, safe='')}?{urlencode({'phone_number_id': phone_number_id})}")
 
     def upload(self, phone_number_id: str, pieces: Iterable[bytes], *, size: int, mime_type: str, filename: str) -> str:
         """Upload a file for a number, piece by piece. Returns Meta's id of it. Raises Unavailable, MetaRefused."""

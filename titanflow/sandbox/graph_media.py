@@ -36,7 +36,7 @@ def media_routes(meta: Meta) -> list[web.RouteDef]:
         if known is None or not until.isdigit() or now >= int(until):
             return web.Response(status=404)
         known.fetched += 1
-        return web.Response(body=known.content, content_type=known.mime_type)
+        return web.Response(body=known.content, headers={"Content-Type": known.mime_type})
 
     return [
         web.post(VERSION + "/{id}/media", guarded(meta, upload)),

@@ -1,5 +1,7 @@
 """What people do: write, press a button, say STOP, by the control API or by themselves after they have read."""
 
+import base64
+import binascii
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +47,8 @@ class People:
     def says(self, number: Number, person: str, body: dict[str, Any], *, context: str | None = None) -> Update:
         """Return the webhook of what a person sends to a number; it counts as sent now. Raises BadInbound.
 
-        body: text (a string), button {text, payload}, reply {id, title}, or type and its content, as Meta has it; name;
+        body: text (a string), button {text, payload}, reply {id, title}, file {mime_type, base64, filename?, caption?},
+        which can be fetched as Meta lets it be, or type and its content, as Meta has it; name;
         hidden (a user name instead of the phone number); user_id (with business-scoped id); preference (stop, resume).
         """
         meta = self._meta
@@ -66,7 +69,7 @@ class People:
             contact["user_id"] = message["from_user_id"] = bsuid
         if context:
             message["context"] = {"from": number.display, "id": context}
-        stops = _fill(message, body)
+        stops = _fill(message, self._with_file(number, body))
         acknowledged = None
         if stops:
             acknowledged = self._stopped(person)
@@ -79,6 +82,23 @@ class People:
             "messages": [message],
         }
         return Update(number.waba_id, "messages", value, acknowledged)
+
+    def _with_file(self, number: Number, body: dict[str, Any]) -> dict[str, Any]:
+        """Put a file where Meta would keep it for seven days, and make a message's content of it."""
+        file = body.get("file")
+        if not isinstance(file, dict):
+            return body
+        try:
+            content = base64.b64decode(str(file.get("base64", "")), validate=True)
+        except binascii.Error:
+            raise BadInbound("file.base64 is no base64") from None
+        meta = self._meta
+        declared = str(file.get("mime_type", ""))
+        upload = meta.media.receive(number.id, declared, content, meta.clock.now())
+        digest = base64.b64encode(bytes.fromhex(upload.sha256)).decode()
+        shown = {"id": upload.id, "mime_type": declared, "sha256": digest}
+        extra = {name: file[name] for name in ("filename", "caption") if name in file}
+        return {**body, "type": upload.kind, upload.kind: {**shown, **extra}}
 
     def prefers(self, number: Number, person: str, value: str) -> Update:
         """Return the webhook of a user's marketing preference: stop or resume."""
@@ -163,6 +183,6 @@ def _fill(message: dict[str, Any], body: dict[str, Any]) -> bool:
         message["interactive"] = {"type": "button_reply", "button_reply": body["reply"]}
         return False
     if "text" not in body:
-        raise BadInbound(f"text, button, reply, or type with one of {', '.join(_CONTENTS)} is needed")
+        raise BadInbound(f"text, button, reply, file, or type with one of {', '.join(_CONTENTS)} is needed")
     message["type"], message["text"] = "text", {"body": str(body["text"])}
     return str(body["text"]).strip().strip(".!").lower() in _STOP_WORDS

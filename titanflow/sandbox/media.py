@@ -9,6 +9,7 @@ from titanflow.sandbox.errors import Refusal
 
 _MIB = 2**20
 _KEPT_S = 30 * 86400.0
+_INBOUND_S = 7 * 86400.0
 URL_S = 300.0
 
 # MIME type: (how messages call it, the largest size)
@@ -87,6 +88,21 @@ class Media:
             str(next(self._ids)), number, mime_type, kind, content, hashlib.sha256(content).hexdigest(),
             now + self.kept_s,
         )  # fmt: skip
+        self.uploads[made.id] = made
+        return made
+
+    def receive(self, number: str, mime_type: str, content: bytes, now: float) -> Upload:
+        """Keep what a person sent, whatever it is, for a week."""
+        kind = TYPES.get(mime_type.partition(";")[0].strip().lower(), ("document", 0))[0]
+        made = Upload(
+            str(next(self._ids)),
+            number,
+            mime_type,
+            kind,
+            content,
+            hashlib.sha256(content).hexdigest(),
+            now + _INBOUND_S,
+        )
         self.uploads[made.id] = made
         return made
 

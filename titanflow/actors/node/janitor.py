@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import statuses
+from titanflow.storage import inbound_media, statuses
 from titanflow.storage.database import Database
 from titanflow.supervision import GenServer, NoReply, Stop
 
@@ -35,6 +35,7 @@ def steps(db: Database) -> list[Step]:
     """Return all that is forgotten by and by, in order."""
     return [
         Step("parked statuses", lambda: statuses.forget_parked(db, older_than_days=7, limit=5_000), 5_000),
+        Step("files that people sent", lambda: inbound_media.expire(db, older_than_days=90, limit=20), 20),
     ]
 
 

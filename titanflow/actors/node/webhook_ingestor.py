@@ -14,8 +14,9 @@ import structlog
 
 from titanflow.actors.node.node import node_id
 from titanflow.actors.node.reconciler import nudge
-from titanflow.actors.number import consequences, rate_limiter
+from titanflow.actors.number import consequences, media_downloader, rate_limiter
 from titanflow.actors.number.consequences import Happened
+from titanflow.domain.inbox import MEDIA_KINDS
 from titanflow.domain.outcomes import ErrorRule
 from titanflow.domain.webhooks import WebhookBatch, merged
 from titanflow.errors import StorageUnavailable, Unavailable
@@ -183,6 +184,8 @@ class WebhookIngestor(GenServer):
             reply(sender, True)
         for phone_number_id, count in Counter(message.phone_number_id for message in batch.messages).items():
             rate_limiter.inbound(phone_number_id, count)
+        if any(message.type in MEDIA_KINDS for message in batch.messages):
+            media_downloader.look()
         self._follow_up(reported)
 
     def _follow_up(self, reported: Sequence[Reported]) -> None:
