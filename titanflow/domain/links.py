@@ -1,7 +1,7 @@
-"""Which links may be handed on, and which fetched: by what they say, without asking the DNS. Pure.
+"""Which links may be given to Meta: by what they say, without asking the DNS. Pure.
 
-A link of a campaign is fetched by Meta, so it must be public and carry no password. What is fetched by this server
-(media that people sent) is fetched with a number's access token, so it must be Meta's own.
+A campaign's link is fetched by Meta and seen by whoever gets the message, so it must be public and hold no password.
+What this server fetches itself: domain/meta_hosts.py.
 """
 
 from ipaddress import ip_address
@@ -12,7 +12,6 @@ _NOT_PUBLIC = {
     "localhost", "local", "localdomain", "internal", "intranet", "lan", "home", "corp", "private", "arpa", "test",
     "invalid", "onion",
 }  # fmt: skip
-_METAS = ("facebook.com", "fbcdn.net", "fbsbx.com", "whatsapp.net", "whatsapp.com")
 
 
 def refusal(link: str) -> str | None:
@@ -40,21 +39,6 @@ def is_public(host: str) -> bool:
     if len(labels) < 2 or labels[-1] in _NOT_PUBLIC or not all(labels):
         return False
     return not (labels[-1].isdigit() or labels[-1].startswith("0x"))  # 127.1 and its kind: browsers take them for IPs
-
-
-def is_metas(link: str, graph_url: str) -> bool:
-    """Tell whether a link that an answer of Meta's named is Meta's own, so that an access token may go with it.
-
-    graph_url: META_GRAPH_URL; its own scheme, host and port are Meta's too, whatever they are.
-    """
-    parts, graph = _split(link), urlsplit(graph_url)
-    if parts is None or "@" in parts.netloc:
-        return False
-    if (parts.scheme, parts.netloc.lower()) == (graph.scheme, graph.netloc.lower()):
-        return True
-    host = (parts.hostname or "").rstrip(".").lower()
-    own = any(host == name or host.endswith(f".{name}") for name in _METAS)
-    return own and parts.scheme == "https" and parts.port in (None, 443)
 
 
 def _split(link: str) -> SplitResult | None:
