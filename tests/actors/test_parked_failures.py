@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from tests.support.builders import a_campaign, a_sender, claimed
 from titanflow.actors.node.doubt_resolver import DoubtResolver
 from titanflow.actors.node.node import Node
+from titanflow.actors.node.reported_failures import ReportedFailures
 from titanflow.actors.node.webhook_ingestor import PARTITIONS, WebhookIngestor
 from titanflow.meta.error_policy import RULES
 from titanflow.storage import phone_numbers, statuses
@@ -25,6 +26,7 @@ def test_a_parked_payment_failure_stops_the_account(db: Database) -> None:
 
     children = [
         ChildSpec("node", lambda: Node(db), name=via("node")),
+        ChildSpec("reported_failures", lambda: ReportedFailures(db), name=via("reported_failures")),
         ChildSpec(
             "webhooks",
             lambda: PartitionSupervisor(lambda _: WebhookIngestor(db), PARTITIONS),

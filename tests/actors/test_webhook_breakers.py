@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.builders import ACampaign, a_campaign, a_sender, claimed
 from titanflow.actors.node.node import Node
+from titanflow.actors.node.reported_failures import ReportedFailures
 from titanflow.actors.node.webhook_ingestor import PARTITIONS, WebhookIngestor, ingest
 from titanflow.domain.webhooks import Status, StatusUpdate, WebhookBatch
 from titanflow.meta.error_policy import RULES
@@ -27,6 +28,7 @@ def webhooks(db: Database, request: pytest.FixtureRequest) -> Iterator[None]:
     """The ingestors of a node, without the rest of its tree; so many as the test asks for."""
     children = [
         ChildSpec("node", lambda: Node(db), name=via("node")),
+        ChildSpec("reported_failures", lambda: ReportedFailures(db), name=via("reported_failures")),
         ChildSpec(
             "webhooks",
             lambda: PartitionSupervisor(lambda _: WebhookIngestor(db), request.param),

@@ -1,7 +1,8 @@
 """Promises 4 and 5: statuses in any order end in the same state and the same counters."""
 
 import itertools
-from datetime import UTC, datetime
+import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from titanflow.storage.counters import heal
 from titanflow.storage.database import Database
 from titanflow.storage.settlements import Settlement, settle
 from titanflow.storage.statuses import Reported, StatusRow
+from titanflow.supervision.testing import eventually
 
 _AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -214,3 +216,29 @@ def _hot(db: Database) -> tuple[int, int]:
         ).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
+
+
+def test_words_that_come_at_the_same_moment_are_both_kept(db: Database) -> None:
+    """Promise 4: whoever waits for the other's lock must look at what the other has written, not at what was before."""
+    _, log_id = _claimed_one(db)
+    settle(db, [Settlement(log_id, 1, "in_doubt", wamid="w")], node_id=1)
+    later = _AT + timedelta(minutes=5)
+    with db.transaction() as transaction:
+        statuses.apply(transaction, [StatusRow("w", "read", later, log_id, 1)], node_id=3)
+        second = threading.Thread(target=_apply, args=(db, StatusRow("w", "delivered", _AT, log_id, 1)))
+        second.start()
+        eventually(lambda: _waiting_for_locks(db) == 1)
+    second.join()
+
+    with db.connection() as connection:
+        times = connection.execute("SELECT sent_at, delivered_at, read_at FROM message_logs").fetchone()
+    assert times == (_AT, _AT, later)
+
+
+def _waiting_for_locks(db: Database) -> int:
+    with db.connection() as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -19,7 +19,6 @@ from titanflow.http.api import (
     conversations,
     description,
     doubts,
-    events,
     exports,
     faqs,
     inbound_media,
@@ -61,7 +60,6 @@ _API = (
     stats,
     description,
     people,
-    events,
     faqs,
     conversation_settings,
 )

@@ -53,12 +53,13 @@ class Database:
         )
 
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self, *, within_s: float | None = None) -> Iterator[Connection]:
         """Lend a connection in autocommit mode: a single statement costs a single round trip.
 
+        within_s: how long to wait for a free one, for whoever has somebody waiting.
         Raises StorageUnavailable if PostgreSQL is away or doesn't answer in time; a write may have happened then.
         """
-        with _said_in_words(), self._pool.connection() as connection:
+        with _said_in_words(), self._pool.connection(timeout=within_s) as connection:
             yield connection
 
     @contextmanager
@@ -68,9 +69,9 @@ class Database:
             yield connection
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, within_s: float | None = None) -> Iterator[Connection]:
         """Lend a connection inside a transaction that commits at the end, or rolls back on an exception."""
-        with self.connection() as connection, connection.transaction():
+        with self.connection(within_s=within_s) as connection, connection.transaction():
             yield connection
 
     def gauges(self) -> dict[str, int]:

@@ -82,7 +82,10 @@ _APPLY = f"""
                     THEN message.state ELSE greatest(message.state, news.status) END AS new_state,
                message.sent_at IS NULL AND news.sent_at IS NOT NULL AS newly_sent,
                message.failed_at IS NULL AND news.failed_at IS NOT NULL AS newly_failed,
-               message.pricing IS NULL AND news.pricing IS NOT NULL AS newly_priced
+               message.pricing IS NULL AND news.pricing IS NOT NULL AS newly_priced,
+               -- Not where it is updated: that looks at the row as it was before this statement waited for its lock.
+               news.sent_at < message.sent_at OR news.delivered_at < message.delivered_at
+                   OR news.read_at < message.read_at OR news.failed_at < message.failed_at AS earlier
         FROM news JOIN message_logs AS message ON message.id = news.id
         ORDER BY message.id
         FOR UPDATE OF message
@@ -104,9 +107,7 @@ _APPLY = f"""
         FROM locked
         WHERE message.id = locked.id
           AND (locked.new_state <> locked.old_state OR locked.newly_sent OR locked.newly_failed OR locked.newly_priced
-               OR message.wamid IS NULL OR locked.sent_at < message.sent_at
-               OR locked.delivered_at < message.delivered_at OR locked.read_at < message.read_at
-               OR locked.failed_at < message.failed_at)
+               OR locked.earlier OR message.wamid IS NULL)
         RETURNING message.campaign_id, message.contact_id, message.number_id, message.template_id,
                   locked.old_state, locked.new_state, locked.old_code, message.error_code AS new_code,
                   locked.newly_failed, locked.newly_priced, message.pricing, {TIMES}

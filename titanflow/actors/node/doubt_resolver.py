@@ -8,7 +8,7 @@ do it at once do no harm: rows are locked in id order. OTP model: gen_server.
 
 import structlog
 
-from titanflow.actors.node import webhook_ingestor
+from titanflow.actors.node import reported_failures
 from titanflow.actors.node.node import node_id
 from titanflow.errors import StorageUnavailable
 from titanflow.storage import claims, doubts, outbox, statuses
@@ -58,4 +58,4 @@ class DoubtResolver(GenServer):
             reported, self._parked_after = statuses.unpark(transaction, node_id=self._node_id, after=self._parked_after)
         with self._db.transaction() as transaction:
             outbox.unpark(transaction)
-        webhook_ingestor.follow_up(reported)
+        reported_failures.follow_up(reported)
