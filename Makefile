@@ -4,7 +4,7 @@ BIN := .venv/bin
 DATA_DIR ?= .data
 ARGS ?=
 
-.PHONY: demo serve test lint bench conformance chaos mutants clean
+.PHONY: demo serve test lint audit bench conformance chaos mutants clean
 
 demo: .venv/run
 	$(BIN)/python -m titanflow demo $(ARGS)
@@ -24,6 +24,11 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Known weaknesses of what the lock files pin, and licences. Needs the network, so it is no part of `test`.
+audit: .venv/dev .venv-audit/done
+	$(BIN)/python scripts/licences.py requirements/run.lock requirements/dev.lock
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/run.lock -r requirements/dev.lock $(ARGS)
+
 conformance: .venv/dev
 	$(BIN)/python -m tests.conformance $(ARGS)
 
@@ -34,10 +39,15 @@ mutants: .venv/dev
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 clean:
-	rm -rf .venv $(DATA_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+	rm -rf .venv .venv-audit $(DATA_DIR) .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 
 .venv/run: requirements/run.lock
 	@scripts/make-venv $(PYTHON) requirements/run.lock $@
 
 .venv/dev: requirements/dev.lock
 	@scripts/make-venv $(PYTHON) requirements/dev.lock $@
+
+.venv-audit/done: requirements/audit.lock
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

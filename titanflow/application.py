@@ -7,6 +7,8 @@ import structlog
 
 from titanflow.actors.node.alarm_keeper import AlarmKeeper
 from titanflow.actors.node.doubt_resolver import DoubtResolver
+from titanflow.actors.node.event_hub import EventHub
+from titanflow.actors.node.event_listener import EventListener
 from titanflow.actors.node.importer import Importer
 from titanflow.actors.node.janitor import Janitor
 from titanflow.actors.node.janitor import steps as janitor_steps
@@ -125,6 +127,10 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
         ChildSpec("alarm_keeper", partial(AlarmKeeper, db, fast_copy)),
         ChildSpec("janitor", partial(Janitor, janitor_steps(db)), name=via("janitor")),
     ]
+    events = [
+        ChildSpec("event_hub", EventHub, name=via("event_hub")),
+        ChildSpec("event_listener", partial(EventListener, fast_copy)),
+    ]
     return Supervisor(
         [
             ChildSpec("tasks", TaskSupervisor, type="supervisor", name=via("tasks")),
@@ -139,6 +145,8 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
             ChildSpec("numbers", DynamicSupervisor, type="supervisor", name=via("numbers")),
             ChildSpec("campaigns", DynamicSupervisor, type="supervisor", name=via("campaigns")),
             ChildSpec("background", lambda: Supervisor(background), type="supervisor"),
+            # The last to start is the first to stop: streams that are open must not hold up the rest.
+            ChildSpec("events", lambda: Supervisor(events, strategy="rest_for_one"), type="supervisor"),
         ],
         strategy="rest_for_one",
     )

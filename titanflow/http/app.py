@@ -19,6 +19,7 @@ from titanflow.http.api import (
     conversations,
     description,
     doubts,
+    events,
     exports,
     faqs,
     inbound_media,
@@ -60,6 +61,7 @@ _API = (
     stats,
     description,
     people,
+    events,
     faqs,
     conversation_settings,
 )

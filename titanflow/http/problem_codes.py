@@ -30,6 +30,7 @@ _ALL = (
     ProblemCode("storage_unavailable", 503, "PostgreSQL or Redis is away; whether a write happened is unknown"),
     ProblemCode("configuration", 503, "The server's set-up is wrong; the text says what to set"),
     ProblemCode("too_many_exports", 503, "Enough exports run already; try again"),
+    ProblemCode("too_many_listeners", 503, "Enough listen to events already; try again"),
     ProblemCode("starting", 503, "The server is starting"),
     # What is sent
     ProblemCode("bad_request", 400, "The request is no proper HTTP"),

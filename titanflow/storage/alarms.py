@@ -4,6 +4,7 @@ Raised in the transaction of what they tell about. Cleared when their cause is g
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -104,6 +105,18 @@ def page(db: Database, *, state: str, before: int, limit: int) -> list[dict[str,
         " SELECT id, kind, scope, target, sentence, fix, count, first_seen_at, last_seen_at, cleared_at, cleared_by,"
         " (SELECT count(*) FROM chosen) AS total FROM chosen WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s",
         {"state": state, "before": before, "limit": limit},
+    )
+
+
+def since(db: Database, at: datetime | None, *, limit: int = 200) -> list[dict[str, Any]]:
+    """Return the alarms that changed after a moment, in order; None: those that are open."""
+    return fetch_all(
+        db,
+        "SELECT id, kind, scope, target, sentence, fix, count, first_seen_at, last_seen_at, cleared_at, cleared_by"
+        " FROM alarms WHERE CASE WHEN %(at)s::timestamptz IS NULL THEN cleared_at IS NULL"
+        " ELSE greatest(last_seen_at, cleared_at) > %(at)s END"
+        " ORDER BY greatest(last_seen_at, cleared_at) LIMIT %(limit)s",
+        {"at": at, "limit": limit},
     )
 
 

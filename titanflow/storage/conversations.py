@@ -44,9 +44,9 @@ _FILTERS: dict[str, LiteralString] = {
     "q": f"""conversation.id IN (
         SELECT conversation_id FROM inbox_messages WHERE to_tsvector('simple', inbox_text(content)) @@ {_WORDS}
         UNION SELECT id FROM conversations WHERE to_tsvector('simple', coalesce(profile_name, '')) @@ {_WORDS}
-        UNION SELECT id FROM conversations WHERE phone ~>=~ %(begins)s AND phone ~<~ %(begins)s || ':'
+        UNION SELECT id FROM conversations WHERE phone ~>=~ %(begins)s AND phone ~<~ (%(begins)s || ':')
         UNION SELECT id FROM conversations
-              WHERE reverse(phone) ~>=~ %(ends)s AND reverse(phone) ~<~ %(ends)s || ':')""",  # noqa: S608  (constants only)
+              WHERE reverse(phone) ~>=~ %(ends)s AND reverse(phone) ~<~ (%(ends)s || ':'))""",  # noqa: S608  (constants only)
 }
 
 _NEWEST: LiteralString = "(conversation.last_message_at, conversation.id) < (%(before_at)s, %(before_id)s)"

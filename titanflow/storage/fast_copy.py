@@ -71,10 +71,18 @@ class FastCopy:
 
     def publish_alarms(self, changed: Sequence[Mapping[str, object]]) -> None:
         """Announce alarms that were raised, counted up or cleared: one round trip for all of them."""
+        self._publish(
+            [{"type": "alarm", "state": "cleared" if alarm["cleared_at"] else "open", **alarm} for alarm in changed]
+        )
+
+    def publish_states(self, changed: Sequence[Mapping[str, object]]) -> None:
+        """Announce changes of campaigns' states, in order."""
+        self._publish([{"type": "state", **{k: v for k, v in one.items() if k != "id"}} for one in changed])
+
+    def _publish(self, events: Sequence[Mapping[str, object]]) -> None:
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
-                for alarm in changed:
-                    event = {"type": "alarm", "state": "cleared" if alarm["cleared_at"] else "open", **alarm}
+                for event in events:
                     pipeline.publish(redis_keys.EVENTS, orjson.dumps(event, option=orjson.OPT_UTC_Z))
                 pipeline.execute()
         except redis.RedisError as error:

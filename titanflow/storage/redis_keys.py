@@ -4,7 +4,7 @@ NUDGES = "titanflow:nudges"
 """Channel: "desired state changed", so that other nodes reconcile at once instead of within a second."""
 
 EVENTS = "titanflow:events"
-"""Channel: JSON {"type": "stats", "campaign_id", ...} or {"type": "alarm", "kind", ...}, for server-sent events."""
+"""Channel: JSON {"type": "stats" or "state", "campaign_id", ...} or {"type": "alarm", "kind", ...}, for SSE."""
 
 LIVE_TTL_S = 5
 

@@ -1,4 +1,4 @@
-"""AlarmKeeper: publishes alarms that changed, and clears those whose cause is gone.
+"""AlarmKeeper: publishes alarms and campaigns' states that changed, and clears alarms whose cause is gone.
 
 One a process; child of Background (one_for_one, permanent). No state: each change is announced by one node, whichever
 takes it first. A crash costs at most one announcement; the rows stay. OTP model: gen_server.
@@ -7,7 +7,7 @@ takes it first. A crash costs at most one announcement; the rows stay. OTP model
 import structlog
 
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import alarms
+from titanflow.storage import alarms, campaign_changes
 from titanflow.storage.database import Database
 from titanflow.storage.fast_copy import FastCopy
 from titanflow.supervision import GenServer, NoReply, Stop
@@ -22,7 +22,7 @@ class _Look:
 
 
 class AlarmKeeper(GenServer):
-    """Looks once a second: two statements over what is open."""
+    """Looks once a second: three statements over what is open or new."""
 
     def __init__(self, db: Database, fast_copy: FastCopy) -> None:
         self._db, self._fast_copy = db, fast_copy
@@ -41,6 +41,9 @@ class AlarmKeeper(GenServer):
             changed = alarms.take_unannounced(self._db)
             if changed:
                 self._fast_copy.publish_alarms(changed)
+            states = campaign_changes.take_unannounced(self._db)
+            if states:
+                self._fast_copy.publish_states(states)
         except StorageUnavailable as error:
             log.warning("alarms.not_published", why=error.what)
             return None

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from titanflow.domain import send_windows
+from titanflow.domain import links, send_windows
 from titanflow.http.bodies import Body
 
 _PARAMETER = r"^(body\.\w{1,64}|header\.(link|\w{1,64})|button\.\d\.1)$"
@@ -23,7 +23,7 @@ class Binding(Body):
 class Media(Body):
     """The media of a header: a link that Meta can fetch, or a file of /media, which is uploaded to Meta once."""
 
-    link: str | None = Field(default=None, pattern=r"^https?://\S{1,2000}$")
+    link: str | None = Field(default=None, max_length=2000, pattern=r"^[Hh][Tt][Tt][Pp][Ss]://\S+$")
     media_id: int | None = Field(default=None, ge=1, lt=2**31)
     filename: str | None = Field(default=None, max_length=200)
 
@@ -31,7 +31,14 @@ class Media(Body):
     def _one(self) -> Self:
         if (self.link is None) == (self.media_id is None):
             raise ValueError("give either link or media_id")
+        _check_link(self.link)
         return self
+
+
+def _check_link(link: str | None) -> None:
+    why = links.refusal(link) if link is not None else None
+    if why:
+        raise ValueError(f"this link can't be given to Meta: {why}")
 
 
 class WindowRange(Body):
@@ -95,6 +102,8 @@ class CampaignFields(Body):
                 raise ValueError(f"'{name}' is no parameter: use body.1, body.first_name, header.link or button.0.1")
             if (binding.column is None) == (binding.value is None):
                 raise ValueError(f"'{name}' needs either a column or a value")
+            if name == "header.link":
+                _check_link(binding.value or binding.default or None)
         return variables
 
     def values(self) -> dict[str, Any]:

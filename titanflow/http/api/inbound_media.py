@@ -33,7 +33,6 @@ class InboundMedia:
         kind = "inline" if file.is_shown else "attachment"
         response.content_type = file.content_type
         response.set_header("Content-Disposition", f"{kind}; filename*=UTF-8''{quote(file.filename, safe='')}")
-        response.set_header("Cache-Control", "private, max-age=3600")
         response.set_stream(file.pieces, file.size_bytes)
 
 
