@@ -121,45 +121,6 @@ def campaign_ids(db: Database) -> list[int]:
     return [row["id"] for row in fetch_all(db, "SELECT id FROM campaigns ORDER BY id", {})]
 
 
-_MESSAGES = f"""
-    SELECT contact.id AS contact_id, contact.phone, {STATE_OF_CONTACT} AS state,
-           CASE WHEN message.id IS NULL OR message.state = 'excluded' THEN contact.excluded_reason
-                WHEN message.state IN ('failed', 'retrying', 'in_doubt') THEN message.error_detail END AS reason,
-           CASE WHEN message.state IN ('failed', 'retrying', 'in_doubt') THEN message.error_code END AS error_code,
-           message.id AS log_id, message.wamid, coalesce(message.attempt, 0) AS attempts,
-           number.phone_number_id, template.name AS template,
-           message.sent_at, message.delivered_at, message.read_at
-    FROM campaigns AS campaign
-    JOIN contacts AS contact ON contact.campaign_id = campaign.id
-    LEFT JOIN message_logs AS message ON message.campaign_id = campaign.id AND message.contact_id = contact.id
-    LEFT JOIN phone_numbers AS number ON number.id = message.number_id
-    LEFT JOIN templates AS template ON template.id = message.template_id
-    WHERE campaign.id = %(id)s AND contact.id > %(after)s
-      AND (%(state)s::text IS NULL OR {STATE_OF_CONTACT} = %(state)s)
-      AND (%(code)s::integer IS NULL OR message.error_code = %(code)s)
-      AND (%(phone)s::text IS NULL OR contact.phone = %(phone)s)
-    ORDER BY contact.id LIMIT %(limit)s
-"""  # noqa: S608  (constants only)
-
-
-def messages(
-    db: Database,
-    campaign_id: int,
-    *,
-    after: int,
-    limit: int,
-    state: str | None = None,
-    code: int | None = None,
-    phone: str | None = None,
-) -> list[dict[str, Any]]:
-    """Return contacts of a campaign with what became of them, by contact id, those behind `after`."""
-    return fetch_all(
-        db,
-        _MESSAGES,
-        {"id": campaign_id, "after": after, "limit": limit, "state": state, "code": code, "phone": phone},
-    )
-
-
 def nodes(db: Database) -> list[dict[str, Any]]:
     """Return the living nodes with their leases."""
     return fetch_all(

@@ -16,7 +16,8 @@ from titanflow.http.context import Context
 from titanflow.http.contract import Int, ListQuery, Page, Text, operation, query_of
 from titanflow.http.problem_codes import INCOMPLETE
 from titanflow.services import campaigns as service
-from titanflow.storage import campaigns, portfolios, reports
+from titanflow.storage import campaigns, message_lists, portfolios, reports
+from titanflow.storage.message_lists import Filters
 
 
 class MessagesQuery(ListQuery):
@@ -164,24 +165,23 @@ class Messages(_Resource):
 
     @operation(Page[answers.Message], query=MessagesQuery, problems=("campaign_not_found",))
     def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
-        """Answer a page; filters: state, code, phone."""
+        """Answer a page by contact id; filters: state, code, phone.
+
+        A page may be short, even empty, while next_cursor is not null: what fits is rare, and the list goes on there.
+        """
         service.get(self._context.db, campaign_id)
-        query, limit = query_of(request, MessagesQuery), limit_of(request)
-        rows = reports.messages(
+        query = query_of(request, MessagesQuery)
+        listed, total = message_lists.messages(
             self._context.db,
             campaign_id,
+            Filters(query.state, query.code, query.phone),
             after=cursor_of(request),
-            limit=limit,
-            state=query.state,
-            code=query.code,
-            phone=query.phone,
+            limit=limit_of(request),
         )
-        total = reports.stats(self._context.db, campaign_id)
-        count = total["counts"][query.state] if query.state and not query.code else total["total"]
         response.media = {
-            "items": rows,
-            "next_cursor": str(rows[-1]["contact_id"]) if len(rows) == limit else None,
-            "total": count,
+            "items": listed.rows,
+            "next_cursor": str(listed.next_after) if listed.next_after is not None else None,
+            "total": total,
         }
 
 
