@@ -30,7 +30,8 @@ _CAMPAIGN = """
         VALUES ('Campaign ' || %(n)s, %(state)s, 'operator', %(started_at)s, %(completed_at)s, %(started_at)s)
         RETURNING id
     ), numbers AS (
-        INSERT INTO campaign_numbers (campaign_id, number_id) SELECT made.id, number.id FROM made, phone_numbers AS number
+        INSERT INTO campaign_numbers (campaign_id, number_id)
+        SELECT made.id, number.id FROM made, phone_numbers AS number
     ), templates AS (
         INSERT INTO campaign_templates (campaign_id, position, template_id)
         SELECT made.id, row_number() OVER (ORDER BY template.id), template.id FROM made, templates AS template
@@ -69,9 +70,11 @@ _MESSAGES = """
                 THEN delivered_at + interval '1 second' * trunc(172800 * power((r %% 1000) / 1000.0, 4)) END,
            CASE WHEN state = 'failed' THEN delivered_at END
     FROM (
-        SELECT id, r, claimed_at, date_trunc('second', claimed_at) + interval '1 second' * (2 + r %% 500) AS delivered_at,
+        SELECT id, r, claimed_at,
+               date_trunc('second', claimed_at) + interval '1 second' * (2 + r %% 500) AS delivered_at,
                (CASE WHEN r < 5000 THEN 'read' WHEN r < 9400 THEN 'delivered' WHEN r < 9990 THEN 'failed'
-                     WHEN r < 9994 THEN 'in_doubt' WHEN r < 9997 THEN 'retrying' ELSE 'sent' END)::message_state AS state,
+                     WHEN r < 9994 THEN 'in_doubt' WHEN r < 9997 THEN 'retrying' ELSE 'sent' END)::message_state
+                   AS state,
                CASE WHEN r BETWEEN 9400 AND 9989 THEN (ARRAY[131026, 131049, 131026, 131008, 130472, NULL])[1 + r %% 6]
                     WHEN r BETWEEN 9994 AND 9996 THEN 131056 WHEN r BETWEEN 9990 AND 9993 THEN 131016 END AS code
         FROM (
@@ -96,7 +99,9 @@ _REPLIES = """
 
 def fill(url: str, rows: int, *, campaigns: int = 40, say: Callable[[str], None] = lambda _: None) -> list[int]:
     """Put about `rows` messages into a migrated, empty database. Returns the campaigns' ids, the biggest first."""
-    with connect(url, options="-c synchronous_commit=off -c maintenance_work_mem=512MB -c work_mem=128MB") as connection:
+    with connect(
+        url, options="-c synchronous_commit=off -c maintenance_work_mem=512MB -c work_mem=128MB"
+    ) as connection:
         indexes = _drop_indexes(connection) if rows >= 1_000_000 else []
         connection.execute(_SET_UP, {"numbers": _NUMBERS})
         connection.execute(_TEMPLATE, {"templates": _TEMPLATES})

@@ -1,6 +1,6 @@
 """What PostgreSQL does for a call of the storage layer: its statements, caught on their way, explained.
 
-`explained(url, call)` runs the call once as it is, then each of its statements once more below EXPLAIN (ANALYZE, BUFFERS).
+`explained(url, call)` runs the call once as it is, then each of its statements below EXPLAIN (ANALYZE, BUFFERS).
 """
 
 from collections.abc import Callable, Iterator
