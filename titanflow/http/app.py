@@ -42,6 +42,7 @@ from titanflow.http.web import doubts as doubts_page
 from titanflow.http.web import login, pages
 from titanflow.http.webhooks.door import PATHS, Door
 from titanflow.http.webhooks.resource import Webhook
+from titanflow.http.wire import Wire
 
 _API = (
     phone_numbers,
@@ -91,6 +92,7 @@ def create_app(context: Context, door: Door | None = None) -> falcon.App[falcon.
     app.add_middleware(
         [
             Security(context.settings),
+            Wire(),
             Authentication(context),
             Idempotency(context),
             AuditTrail(context),

@@ -53,6 +53,13 @@ _KEY = {
     "description": "Sent again with the same key, the request is carried out once and answered as the first time: 24 h",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
+_TAG = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of an earlier answer: 304 without a body if it still holds",
+    "schema": {"type": "string"},
+}
 _INT_ID = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
 
 Route = tuple[str, type]
@@ -139,6 +146,9 @@ def _operation(path: str, method: str, resource: type, found: Operation, names: 
     parameters = [*_path_parameters(path), *_query_parameters(found), *_header_parameters(found)]
     if method == "POST" and scope not in ("public", "page"):
         parameters.append(_KEY)
+    if method == "GET" and isinstance(found.answers.get(200), type):
+        parameters.append(_TAG)
+        shown["responses"]["304"] = {"description": "It is what If-None-Match names"}
     if parameters:
         shown["parameters"] = parameters
     if found.body is not None:

@@ -6,9 +6,9 @@ from collections.abc import Generator
 import falcon
 
 from titanflow.errors import Unavailable
-from titanflow.http.compression import takes_gzip
 from titanflow.http.context import Context
 from titanflow.http.contract import Content, Query, operation, query_of
+from titanflow.http.wire import takes_gzip
 from titanflow.services import campaigns
 from titanflow.storage import exports
 from titanflow.supervision import sleep_ms
