@@ -6,20 +6,31 @@ Source: Meta's "Webhooks overview" and "Status messages webhook reference". Pure
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, cast
 
 import orjson
 
 from titanflow.domain import echo, pricing
+from titanflow.domain.webhook_values import (
+    Unreadable,
+    clean,
+    error_of,
+    id_of,
+    int_of,
+    phone_of,
+    profile_names,
+    text_of,
+    time_of,
+    time_or_none,
+    user_id_of,
+    user_ids_of,
+)
 
 Status = Literal["sent", "delivered", "read", "failed"]
 
 _STATUSES = ("sent", "delivered", "read", "failed")
 _WITHOUT_CONSEQUENCE = ("played", "deleted", "warning")
-_MAX_TEXT = 300
-_LATEST = 253402300799  # year 9999
-_DEEPEST = 50  # deeper JSON is nobody's message; Python's stack and PostgreSQL's have an end
 NOT_JSON = "not JSON"
 
 
@@ -93,7 +104,7 @@ class AccountEvent:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """An update that could not be read, and why."""
+    """An update that could not be read, and why. body: a webhook with this update alone, for `again`."""
 
     field: str | None
     reason: str
@@ -143,10 +154,6 @@ def merged(batches: list[WebhookBatch]) -> WebhookBatch:
     )
 
 
-class _Unreadable(Exception):
-    """Why one update could not be read."""
-
-
 class _Reader:
     def __init__(self) -> None:
         self.statuses: list[StatusUpdate] = []
@@ -155,6 +162,7 @@ class _Reader:
         self.template_events: list[TemplateEvent] = []
         self.account_events: list[AccountEvent] = []
         self.quarantined: list[Quarantined] = []
+        self._entry: dict[str, Any] = {}  # whose changes are being read
 
     def batch(self) -> WebhookBatch:
         return WebhookBatch(
@@ -169,105 +177,117 @@ class _Reader:
     def body(self, body: Any) -> None:
         entries = body.get("entry") if isinstance(body, dict) else None
         if not isinstance(entries, list):
-            self.quarantined.append(Quarantined(None, "no list of entries", _clean(body)))
+            self.quarantined.append(Quarantined(None, "no list of entries", clean(body)))
             return
         for entry in entries:
             changes = entry.get("changes") if isinstance(entry, dict) else None
             if not isinstance(changes, list):
-                self.quarantined.append(Quarantined(None, "an entry without a list of changes", _clean(entry)))
+                alone = {"entry": [clean(entry)]}
+                self.quarantined.append(Quarantined(None, "an entry without a list of changes", alone))
                 continue
+            self._entry = {"id": id_of(entry.get("id")), "time": clean(entry.get("time"))}
             for change in changes:
-                self.change(_id(entry.get("id")), change, _time_or_none(entry.get("time")))
+                self.change(self._entry["id"], change, time_or_none(entry.get("time")))
+
+    def aside(self, field: str | None, reason: str, change: Any) -> None:
+        """Keep one change of the entry."""
+        body = {"entry": [{**self._entry, "changes": [clean(change)]}]}
+        self.quarantined.append(Quarantined(field, reason, body))
 
     def body_of_text(self, text: str) -> None:
         """What orjson refuses as a whole: half an emoji in one person's name must not cost a thousand others."""
         try:
-            parsed = json.loads(text, parse_int=_int)
+            parsed = json.loads(text, parse_int=int_of)
         except (ValueError, RecursionError):
             kept = text[:20_000].replace("\x00", "\ufffd")
             self.quarantined.append(Quarantined(None, NOT_JSON, {"text": kept}))
             return
-        self.body(_clean(parsed))
+        self.body(clean(parsed))
 
     def change(self, waba_id: str, change: Any, at: datetime | None) -> None:
         value = change.get("value") if isinstance(change, dict) else None
         if not isinstance(value, dict):
-            self.quarantined.append(Quarantined(None, "a change without a value", _clean(change)))
+            self.aside(None, "a change without a value", change)
             return
-        name = _id(change.get("field"))
+        name = id_of(change.get("field"))
         try:
             match name:
                 case "messages":
                     self.messages_field(waba_id, value, at)
                 case "user_preferences":
-                    user_ids = _user_ids(value.get("contacts"))
-                    self.each(name, value.get("user_preferences"), lambda one: self.preference(user_ids, one))
+                    user_ids = user_ids_of(value.get("contacts"))
+                    self.each(name, value, "user_preferences", lambda one: self.preference(user_ids, one))
                 case "message_template_status_update":
                     self.template_events.append(_template_event(waba_id, value))
                 case _ if name in _ACCOUNT_FIELDS:
-                    self.account_events.append(AccountEvent(waba_id, name, _clean(value), at))
+                    self.account_events.append(AccountEvent(waba_id, name, clean(value), at))
                 case _:
-                    raise _Unreadable("an unknown field")
-        except _Unreadable as why:
-            self.quarantined.append(Quarantined(name, str(why), _clean(value)))
+                    raise Unreadable("an unknown field")
+        except Unreadable as why:
+            self.aside(name, str(why), change)
 
     def messages_field(self, waba_id: str, value: dict[str, Any], at: datetime | None) -> None:
-        self.each("messages", value.get("statuses"), self.status)
+        self.each("messages", value, "statuses", self.status)
         if value.get("messages"):
             metadata, contacts = value.get("metadata"), value.get("contacts")
-            number = _id(metadata.get("phone_number_id")) if isinstance(metadata, dict) else ""
-            names, user_ids = _profile_names(contacts), _user_ids(contacts)
-            self.each("messages", value["messages"], lambda one: self.message(number, names, user_ids, one))
+            number = id_of(metadata.get("phone_number_id")) if isinstance(metadata, dict) else ""
+            names, user_ids = profile_names(contacts), user_ids_of(contacts)
+            self.each("messages", value, "messages", lambda one: self.message(number, names, user_ids, one))
         errors = value.get("errors")
         if isinstance(errors, list) and errors:
-            told = {"errors": _clean(errors), "metadata": _clean(value.get("metadata"))}
+            told = {"errors": clean(errors), "metadata": clean(value.get("metadata"))}
             self.account_events.append(AccountEvent(waba_id, "errors", told, at))
 
-    def each(self, name: str, items: Any, read: Any) -> None:
+    def each(self, field: str, value: dict[str, Any], key: str, read: Any) -> None:
+        """Read each of a change's updates; keep aside the ones that can't be."""
+        items = value.get(key)
         if items is not None and not isinstance(items, list):
-            self.quarantined.append(Quarantined(name, "updates that are no list", _clean(items)))
+            self.aside(field, "updates that are no list", {"field": field, "value": {key: items}})
             return
         for item in items or ():
             try:
                 if not isinstance(item, dict):
-                    raise _Unreadable("an update that is no object")
+                    raise Unreadable("an update that is no object")
                 read(item)
-            except _Unreadable as why:
-                self.quarantined.append(Quarantined(name, str(why), _clean(item)))
+            except Unreadable as why:
+                alone = {"metadata": value.get("metadata"), key: [item]}
+                if key != "statuses" and isinstance(contacts := value.get("contacts"), list):
+                    alone["contacts"] = contacts[:20]
+                self.aside(field, str(why), {"field": field, "value": alone})
 
     def status(self, one: dict[str, Any]) -> None:
         status = one.get("status")
         if status in _WITHOUT_CONSEQUENCE:
             return
         if status not in _STATUSES:
-            raise _Unreadable("an unknown status")
-        wamid = _text(one.get("id"), "the message id")
+            raise Unreadable("an unknown status")
+        wamid = text_of(one.get("id"), "the message id")
         echoed = one.get("biz_opaque_callback_data")
-        code, detail = _error(one.get("errors")) if status == "failed" else (None, None)
+        code, detail = error_of(one.get("errors")) if status == "failed" else (None, None)
         log_id, attempt = echo.decode(echoed) or (None, None)
         reply_id = None
         if log_id is None:
             reply_id, attempt = echo.decode_reply(echoed) or (None, None)
-        at = _time(one.get("timestamp"))
+        at = time_of(one.get("timestamp"))
         price = pricing.word(one.get("pricing"))
         self.statuses.append(
             StatusUpdate(wamid, cast("Status", status), at, log_id, attempt, code, detail, reply_id, price)
         )
 
     def message(self, number: str, names: dict[str, str], user_ids: dict[str, str], one: dict[str, Any]) -> None:
-        wamid = _text(one.get("id"), "the message id")
+        wamid = text_of(one.get("id"), "the message id")
         phone = one.get("from")
-        user_id = _user_id(one.get("from_user_id")) or user_ids.get(_id(phone))
-        sender = _phone(phone) or _text(user_id, "the sender")
+        user_id = user_id_of(one.get("from_user_id")) or user_ids.get(id_of(phone))
+        sender = phone_of(phone) or text_of(user_id, "the sender")
         self.messages.append(
             InboundMessage(
                 number,
                 wamid,
                 sender,
-                names.get(_id(phone)) or names.get(_id(user_id)),
-                _id(one.get("type"))[:32] or "unsupported",
-                _clean(one),
-                _time(one.get("timestamp")),
+                names.get(id_of(phone)) or names.get(id_of(user_id)),
+                id_of(one.get("type"))[:32] or "unsupported",
+                clean(one),
+                time_of(one.get("timestamp")),
                 user_id,
             )
         )
@@ -275,11 +295,11 @@ class _Reader:
     def preference(self, user_ids: dict[str, str], one: dict[str, Any]) -> None:
         value = one.get("value")
         if value not in ("stop", "resume"):
-            raise _Unreadable("an unknown preference")
-        user_id = _user_id(one.get("user_id")) or user_ids.get(_id(one.get("wa_id")))
-        person = _phone(one.get("wa_id")) or _text(user_id, "the person")
+            raise Unreadable("an unknown preference")
+        user_id = user_id_of(one.get("user_id")) or user_ids.get(id_of(one.get("wa_id")))
+        person = phone_of(one.get("wa_id")) or text_of(user_id, "the person")
         wish = cast("Literal['stop', 'resume']", value)
-        self.preferences.append(Preference(person, wish, _time(one.get("timestamp")), user_id))
+        self.preferences.append(Preference(person, wish, time_of(one.get("timestamp")), user_id))
 
 
 _ACCOUNT_FIELDS = {
@@ -306,112 +326,33 @@ def parse(body: bytes) -> WebhookBatch:
     return reader.batch()
 
 
+def homeless(message: InboundMessage) -> Quarantined:
+    """A message to a number that isn't registered here, as it is kept aside until it is."""
+    told = {"profile": {"name": message.profile_name}, "wa_id": message.content.get("from"), "user_id": message.user_id}
+    metadata = {"phone_number_id": message.phone_number_id}
+    value = {"metadata": metadata, "contacts": [told], "messages": [message.content]}
+    body = {"entry": [{"id": "", "changes": [{"field": "messages", "value": value}]}]}
+    return Quarantined("messages", "a message to a number that is not registered here", body)
+
+
+def again(body: Any) -> WebhookBatch:
+    """Read what was kept aside once more, as a later version may: the `body` of a Quarantined."""
+    if isinstance(body, dict) and set(body) == {"text"} and isinstance(body["text"], str):
+        return parse(body["text"].encode("utf-8", "replace"))
+    reader = _Reader()
+    reader.body(body)
+    return reader.batch()
+
+
 def _template_event(waba_id: str, value: dict[str, Any]) -> TemplateEvent:
-    meta_id = _id(value.get("message_template_id"))
+    meta_id = id_of(value.get("message_template_id"))
     name, language = value.get("message_template_name"), value.get("message_template_language")
     return TemplateEvent(
         waba_id,
         meta_id,
-        _text(name, "the template's name") if name or not meta_id else "",
-        _text(language, "the template's language") if language or not meta_id else "",
-        _text(value.get("event"), "the event").upper(),
-        _id(value.get("reason")),
-        _clean(value),
+        text_of(name, "the template's name") if name or not meta_id else "",
+        text_of(language, "the template's language") if language or not meta_id else "",
+        text_of(value.get("event"), "the event").upper(),
+        id_of(value.get("reason")),
+        clean(value),
     )
-
-
-def _profile_names(contacts: Any) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for contact in contacts if isinstance(contacts, list) else []:
-        profile = contact.get("profile") if isinstance(contact, dict) else None
-        name = profile.get("name") if isinstance(profile, dict) else None
-        if isinstance(name, str) and name:
-            for key in ("wa_id", "user_id"):
-                names[_id(contact.get(key))] = name[:200].replace("\x00", "")
-    return names
-
-
-def _user_ids(contacts: Any) -> dict[str, str]:
-    """The user id of each person whose phone is told too, by the phone as Meta writes it."""
-    found: dict[str, str] = {}
-    for contact in contacts if isinstance(contacts, list) else []:
-        user_id = _user_id(contact.get("user_id")) if isinstance(contact, dict) else None
-        if user_id:
-            found[_id(contact.get("wa_id"))] = user_id
-    return found
-
-
-def _phone(value: Any) -> str | None:
-    """A phone as we write it; None if it is none."""
-    digits = value.lstrip("+") if isinstance(value, str) else ""
-    return "+" + digits if digits.isascii() and digits.isdigit() and len(digits) <= 20 else None
-
-
-def _user_id(value: Any) -> str | None:
-    """A business-scoped user id such as US.1349120865530274191; None if it is none."""
-    if isinstance(value, str) and 2 < len(value) <= 160 and value.isascii() and value.isprintable() and "." in value:
-        return value
-    return None
-
-
-def _error(errors: Any) -> tuple[int | None, str | None]:
-    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
-    data = first.get("error_data")
-    detail = data.get("details") if isinstance(data, dict) else data
-    shown = next((text for text in (detail, first.get("message"), first.get("title")) if isinstance(text, str)), None)
-    code = first.get("code")
-    if isinstance(code, str) and code.isdigit():
-        code = int(code)
-    number = code if isinstance(code, int) and not isinstance(code, bool) and 0 <= code < 2**31 else None
-    return number, shown[:_MAX_TEXT].replace("\x00", "") if shown else None
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not value or len(value) > 512 or "\x00" in value:
-        raise _Unreadable(f"{what} is missing or unusable")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _Unreadable(f"{what} is no valid text") from None
-    return value
-
-
-def _id(value: Any) -> str:
-    """An id of Meta's: an integer in some places, a string in others."""
-    return str(value)[:64].replace("\x00", "") if isinstance(value, int | str) else ""
-
-
-def _int(digits: str) -> int | float:
-    """What JSON and jsonb can hold."""
-    return int(digits) if len(digits) < 19 else float(digits)
-
-
-def _time_or_none(value: Any) -> datetime | None:
-    try:
-        return _time(value)
-    except _Unreadable:
-        return None
-
-
-def _time(value: Any) -> datetime:
-    try:
-        seconds = int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise _Unreadable("the time can't be read") from None
-    if not 0 <= seconds <= _LATEST:
-        raise _Unreadable("the time can't be read")
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _clean(value: Any, depth: int = 0) -> Any:
-    """The value without what PostgreSQL's jsonb refuses: NUL characters, halves of characters, no end of nesting."""
-    if isinstance(value, str):
-        text = value.replace("\x00", "\ufffd")
-        return text if text.isascii() else text.encode("utf-8", "replace").decode()
-    if depth >= _DEEPEST:
-        return "..."
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_clean(item, depth + 1) for item in value]
-    return value

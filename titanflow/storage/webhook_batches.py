@@ -11,7 +11,7 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from titanflow.domain.webhooks import Quarantined, StatusUpdate, WebhookBatch
+from titanflow.domain.webhooks import InboundMessage, Quarantined, StatusUpdate, WebhookBatch, homeless
 from titanflow.storage import account_news, consent, conversation_rules, identities, inbox, outbox, statuses
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.outbox import ReplyStatus
@@ -66,6 +66,8 @@ def _write(transaction: Connection, batch: WebhookBatch, node_id: int) -> list[R
         outbox.report(transaction, _of_replies(batch.statuses))
     if batch.messages:
         received = inbox.receive(transaction, identities.of_messages(transaction, batch.messages))
+        if len(received) < len(batch.messages):
+            _keep_homeless(transaction, batch.messages)
         conversation_rules.follow(transaction, received)
     preferences = identities.of_preferences(transaction, batch.preferences) if batch.preferences else ()
     for preference in sorted(preferences, key=lambda one: (one.phone, one.at)):
@@ -96,6 +98,16 @@ def _of_replies(all_statuses: Sequence[StatusUpdate]) -> list[ReplyStatus]:
         for one in all_statuses
         if one.reply_id is not None
     ]
+
+
+def _keep_homeless(transaction: Connection, messages: Sequence[InboundMessage]) -> None:
+    """Keep aside what was written to numbers that aren't registered here: one may be tomorrow."""
+    rows = transaction.execute(
+        "SELECT phone_number_id FROM phone_numbers WHERE phone_number_id = ANY(%s)",
+        [list({one.phone_number_id for one in messages})],
+    ).fetchall()
+    ours = {row[0] for row in rows}
+    _quarantine(transaction, [homeless(one) for one in messages if one.phone_number_id not in ours])
 
 
 def _quarantine(transaction: Connection, quarantined: Sequence[Quarantined]) -> None:
