@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -248,6 +249,31 @@ def test_stops_to_two_numbers_at_once_are_confirmed_once(db: Database) -> None:
         thread.join(30)
 
     assert len(_outbox(db)) == 1
+
+
+def test_one_webhook_delivered_many_times_at_once_is_answered_once(db: Database) -> None:
+    a_number(db)
+    _a_faq(db, "hours")
+    batch = parse(body_of(says("hours", wamid="a"), says("stop", wamid="b", sender="491510000001")))
+    threads = [threading.Thread(target=store, args=(db, batch), kwargs={"node_id": n}) for n in range(6)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(_outbox(db)) == 2
+
+
+def test_statuses_alone_read_no_rule(db: Database) -> None:
+    """The hot path: nothing here costs a webhook that has no message."""
+    a_number(db)
+    status = {"id": "out", "status": "read", "timestamp": str(NOW)}
+    with db.connection() as connection:
+        connection.execute("ALTER TABLE inbox_settings RENAME TO moved_away")  # any look at it would fail
+    webhook(db, statuses=[status])
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        webhook(db, says("hello", wamid="a"))
 
 
 _SAID = ("hours", "price and hours", "stop", "start", "hello")

@@ -1,5 +1,6 @@
 """Promise 5: a reply is counted once, for the message that it answers, however often and in whatever order it comes."""
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.support.builders import ACampaign, a_campaign, a_sender, claimed
 from tests.support.webhooks import NOW, says, webhook
 from titanflow.domain.replies import WITHIN_S
 from titanflow.storage.campaigns import change_state, delete
+from titanflow.storage.counters import heal
 from titanflow.storage.database import Database
 from titanflow.storage.replies import _ATTRIBUTE
 from titanflow.storage.settlements import Settlement, settle
@@ -230,6 +232,39 @@ def test_the_end_is_the_same_in_whatever_order_and_however_often_they_come(db: D
 
     assert _end(db, batches) == straight
     assert set(straight[1]) <= {first, second}
+
+
+_EVENTS = ("settle", "delivered", "read", "failed")
+
+
+@pytest.mark.parametrize("names", list(itertools.combinations(_EVENTS, 3)))
+def test_a_quoting_reply_counts_the_same_before_and_after_all_that_meta_reports(
+    db: Database, names: tuple[str, ...]
+) -> None:
+    ends = set()
+    for number, order in enumerate(itertools.permutations((*names, "reply"))):
+        campaign = a_campaign(db, contacts=1, first_phone=491530000000 + number)
+        [one] = claimed(db, campaign, a_sender(db, campaign.number_id))
+        wamid, context = f"out.{one.log_id}", {"id": f"out.{one.log_id}"}
+        for event in (*order, "reply"):
+            if event == "settle":
+                settle(db, [Settlement(one.log_id or 0, 1, "sent", wamid=wamid)], node_id=1)
+            elif event == "reply":
+                webhook(db, says("hi", wamid=f"in.{number}", sender=campaign.phones[0], at=NOW + 60, context=context))
+            else:
+                echo = {"biz_opaque_callback_data": f"m:{one.log_id}:1"}
+                webhook(db, statuses=[{"id": wamid, "status": event, "timestamp": str(NOW), **echo}])
+        ends.add((heal(db, campaign.id) == {}, one.log_id in _replies(db), _replied(db, campaign.id)))
+
+    assert ends == {(True, True, 1)}
+
+
+def _replied(db: Database, campaign_id: int) -> int:
+    with db.connection() as connection:
+        row = connection.execute("SELECT sum(replied) FROM stats_hourly WHERE campaign_id = %s", [campaign_id])
+        found = row.fetchone()
+    assert found is not None
+    return int(found[0])
 
 
 def _message(kind: str, n: int, log_id: int) -> dict[str, Any]:
