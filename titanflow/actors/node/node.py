@@ -15,11 +15,11 @@ import structlog
 from titanflow import __version__
 from titanflow.actors.node import identity
 from titanflow.actors.number import rate_limiter
-from titanflow.actors.number.rate_limiter import LEASE_MARGIN_S
+from titanflow.actors.number.rate_limiter import LEASE_MARGIN_S, LeaseTaken
 from titanflow.errors import StorageUnavailable
 from titanflow.storage import leases
 from titanflow.storage.database import Database
-from titanflow.supervision import SHUTDOWN, Call, From, GenServer, NoReply, Reply, Stop, call, via
+from titanflow.supervision import SHUTDOWN, Call, Cast, From, GenServer, NoReply, Reply, Stop, call, via
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ class Node(GenServer):
             process=identity.of_this_process(),
             version=__version__,
         )
-        self._held: set[int] = set()
+        self._held: dict[int, int] = {}  # number -> epoch
         log.info("node.started", node=self._node_id)
         self.send_after(leases.RENEW_EVERY_S * 1000, _Renew())
 
@@ -70,6 +70,14 @@ class Node(GenServer):
             case GetNodeId():
                 return Reply(self._node_id)
         return super().handle_call(request, sender)
+
+    def handle_cast(self, message: Cast) -> NoReply | Stop | None:
+        """Remember a lease once it is taken: one that runs out before its first renewal is lost as well."""
+        match message:
+            case LeaseTaken(number_id, epoch):
+                self._held[number_id] = epoch
+                return None
+        return super().handle_cast(message)
 
     def handle_info(self, message: object) -> NoReply | Stop | None:
         """Renew, and pass on how long each lease can be trusted."""
@@ -86,9 +94,10 @@ class Node(GenServer):
         numbers = {lease.resource_id: lease.epoch for lease in held if lease.kind == "number"}
         for number_id, epoch in numbers.items():
             rate_limiter.lease_renewed(number_id, epoch, until_ns)
-        for number_id in self._held - numbers.keys():
-            rate_limiter.lease_lost(number_id)
-        self._held = set(numbers)
+        for number_id, epoch in self._held.items():
+            if numbers.get(number_id) != epoch:
+                rate_limiter.lease_lost(number_id, epoch)
+        self._held = numbers
         self.send_after(leases.RENEW_EVERY_S * 1000, _Renew())
         return None
 

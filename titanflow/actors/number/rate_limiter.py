@@ -90,8 +90,18 @@ class LeaseRenewed(Cast):
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseTaken(Cast):
+    """To Node: renew this lease from now on, and say so when it is lost."""
+
+    number_id: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseLost(Cast):
-    """The lease is gone for good."""
+    """The lease of this epoch is gone for good."""
+
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +166,9 @@ def lease_renewed(number_id: int, epoch: int, until_ns: int) -> None:
     cast(via("rate_limiter", number_id), LeaseRenewed(epoch, until_ns))
 
 
-def lease_lost(number_id: int) -> None:
-    """Say that another node may have the number by now."""
-    cast(via("rate_limiter", number_id), LeaseLost())
+def lease_lost(number_id: int, epoch: int) -> None:
+    """Say that another node may have the number by now. A later incarnation takes no notice."""
+    cast(via("rate_limiter", number_id), LeaseLost(epoch))
 
 
 def obey(brake: Brake) -> None:
@@ -192,6 +202,7 @@ class RateLimiter(GenServer):
         epoch = leases.take(self._db, "number", self._number_id, node_id=self._node_id)
         if epoch is None:
             return InitStop("lease_elsewhere")
+        cast(via("node"), LeaseTaken(self._number_id, epoch))
         doubted = claims.doubt(self._db, node_id=self._node_id, number_id=self._number_id, epoch=epoch)
         doubted += outbox.doubt(self._db, number_id=self._number_id, epoch=epoch)
         if doubted:
@@ -230,10 +241,11 @@ class RateLimiter(GenServer):
             case LeaseRenewed(epoch, until_ns):
                 if epoch == self._sender.epoch:
                     self._gate.lease_until_ns = max(self._gate.lease_until_ns, until_ns)
-            case LeaseLost():
-                self._gate.closed = True
-                log.warning("lease.lost", number_id=self._number_id, epoch=self._sender.epoch)
-                return Stop("lease_lost")
+            case LeaseLost(epoch):
+                if epoch == self._sender.epoch:
+                    self._gate.closed = True
+                    log.warning("lease.lost", number_id=self._number_id, epoch=epoch)
+                    return Stop("lease_lost")
             case Braked(brake):
                 if brake.slowed_mps is not None and self._slowdown is None:
                     self._slowed_at = datetime.now(UTC)
