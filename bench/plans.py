@@ -37,11 +37,11 @@ class Plan:
             if node.get("Relation Name") == table
         ]
 
-    def rows_touched(self) -> float:
-        """Return how many rows the scans returned or threw away, over all loops."""
+    def rows_touched(self, *tables: str) -> float:
+        """Return how many rows the scans of these tables returned or threw away, over all loops."""
         touched = 0.0
         for node in self.nodes():
-            if "Scan" in node["Node Type"] and ("Relation Name" in node or "Index Name" in node):
+            if "Scan" in node["Node Type"] and node.get("Relation Name") in tables:
                 gone = sum(float(node.get(f"Rows Removed by {what}", 0)) for what in ("Filter", "Index Recheck"))
                 touched += (float(node["Actual Rows"]) + gone) * float(node["Actual Loops"])
         return touched
@@ -62,9 +62,9 @@ class _Recorded(psycopg.Cursor[Any]):
 
 class _Recording(Database):
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self, *, within_s: float | None = None) -> Iterator[Connection]:
         """Lend a connection whose cursors note what they execute."""
-        with super().connection() as connection:
+        with super().connection(within_s=within_s) as connection:
             connection.cursor_factory = _Recorded
             yield connection
 
@@ -75,7 +75,9 @@ def explained(url: str, call: Callable[[Database], object]) -> list[Plan]:
     try:
         _Recorded.statements = []
         call(database)
-        statements = [(text, given) for text, given in _Recorded.statements if "set_config" not in str(text)]
+        statements = [
+            (text, given) for text, given in _Recorded.statements if str(text).split()[0] in ("SELECT", "WITH")
+        ]
         _Recorded.statements = []
         with database.connection() as connection:
             return [_explain(connection, text, given) for text, given in statements]

@@ -137,7 +137,7 @@ def doctor(errors: bool, markdown: bool, json_out: bool) -> None:
 
 
 @root.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("name", type=click.Choice(["actors", "listeners", "sandbox", "send", "webhook"]))
+@click.argument("name", type=click.Choice(["actors", "listeners", "sandbox", "send", "stats", "webhook"]))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(name: str, arguments: tuple[str, ...]) -> None:
     """Measure, on this machine alone. NAME --help lists its options; each takes --json FILE."""
