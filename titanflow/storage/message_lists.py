@@ -15,6 +15,7 @@ from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all, fetch_one
 
 WALK_AT_MOST = 20_000
+_WALKS = 5  # as long as nobody was found
 _COMMON = ("sent", "delivered", "read")
 _WAITING = ("claimed", "retrying", "in_doubt")
 _WITH_CODE = ("failed", "retrying", "in_doubt")  # of others an error code is history
@@ -146,6 +147,11 @@ def page(db: Database, campaign_id: int, filters: Filters, *, after: int, limit:
         return Listed([], None)
     statement, end = _way(state, code, filters.phone, dense=dense)
     rows = fetch_all(db, statement, parameters)
+    for _ in range(_WALKS - 1):
+        if rows or end is None or (last := fetch_one(db, end, parameters)) is None:
+            break
+        parameters["after"] = next(iter(last.values()))
+        rows = fetch_all(db, statement, parameters)
     if filters.phone is not None:
         rows = [row for row in rows if state in (None, row["state"]) and code in (None, row["error_code"])]
         return Listed(rows, None)

@@ -12,12 +12,14 @@ from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all, fetch_one
 
 # All have the parameters start, end and campaign_id (null: all campaigns).
-_SUMS = """sum(roll_up.sent)::bigint AS sent, sum(roll_up.delivered)::bigint AS delivered,
-    sum(roll_up.read)::bigint AS read, sum(roll_up.failed)::bigint AS failed, sum(roll_up.replied)::bigint AS replied"""
+# A quarter's figure fits an integer, and the sum of bigints would be a numeric: three times as slow.
+_SUMS = """sum(roll_up.sent::integer) AS sent, sum(roll_up.delivered::integer) AS delivered,
+    sum(roll_up.read::integer) AS read, sum(roll_up.failed::integer) AS failed,
+    sum(roll_up.replied::integer) AS replied"""
 
-_ALL_SUMS = """coalesce(sum(sent), 0)::bigint AS sent, coalesce(sum(delivered), 0)::bigint AS delivered,
-    coalesce(sum(read), 0)::bigint AS read, coalesce(sum(failed), 0)::bigint AS failed,
-    coalesce(sum(replied), 0)::bigint AS replied"""
+_ALL_SUMS = """coalesce(sum(sent::integer), 0) AS sent, coalesce(sum(delivered::integer), 0) AS delivered,
+    coalesce(sum(read::integer), 0) AS read, coalesce(sum(failed::integer), 0) AS failed,
+    coalesce(sum(replied::integer), 0) AS replied"""
 _COUNTS = "jsonb_build_object(" + ", ".join([f"'{state}', sum({state})" for state in STATES]) + ")"
 
 # Two ways to the rows, by the primary key or by hour; written so that each is planned for itself.
