@@ -45,6 +45,7 @@ LEASE_MARGIN_S = 2.0
 # Claims run ahead of departures by this much: long enough for a claim, short enough that a pause is prompt and a
 # crash leaves little in doubt.
 _HORIZON_NS = 60_000_000
+_REPLY_HORIZON_NS = 150_000_000
 # Seldom enough that a claim takes many contacts at once, often enough that the horizon never runs out.
 _ASK_AGAIN_MS = 20
 _ANSWERS_COME_MS = 5
@@ -139,6 +140,7 @@ class TakeReplyPermits(Call[Grant]):
     """For replies of the inbox: they are few, somebody waits for them, and they go before campaigns."""
 
     wanted: int
+    in_flight: int
 
 
 class _Recover:
@@ -156,9 +158,9 @@ def take_permits(
     return call(via("rate_limiter", number_id), request, timeout_s=timeout_s)
 
 
-def take_reply_permits(number_id: int, wanted: int, *, timeout_s: float = 5.0) -> Grant:
+def take_reply_permits(number_id: int, wanted: int, *, in_flight: int, timeout_s: float = 5.0) -> Grant:
     """Return how many of `wanted` replies may be claimed now. They count against the rate and take no fair share."""
-    return call(via("rate_limiter", number_id), TakeReplyPermits(wanted), timeout_s=timeout_s)
+    return call(via("rate_limiter", number_id), TakeReplyPermits(wanted, in_flight), timeout_s=timeout_s)
 
 
 def lease_renewed(number_id: int, epoch: int, until_ns: int) -> None:
@@ -231,8 +233,8 @@ class RateLimiter(GenServer):
         match request:
             case TakePermits():
                 return Reply(self._grant(request))
-            case TakeReplyPermits(wanted):
-                return Reply(self._grant_replies(wanted))
+            case TakeReplyPermits(wanted, in_flight):
+                return Reply(self._grant_replies(wanted, in_flight))
         return super().handle_call(request, sender)
 
     def handle_cast(self, message: Cast) -> NoReply | Stop | None:
@@ -322,12 +324,14 @@ class RateLimiter(GenServer):
             wait_ms = _ANSWERS_COME_MS
         return self._granted(count, wait_ms, limited_by, detail)
 
-    def _grant_replies(self, wanted: int) -> Grant:
-        """As many as leave within a quarter of a second: what campaigns have reserved goes first, nothing else."""
+    def _grant_replies(self, wanted: int, in_flight: int) -> Grant:
+        """What leaves within the horizon of replies, which is longer than the campaigns': so they come first."""
         now_ns = self.now_ns()
         if (stopped := self._stopped(now_ns)) is not None:
             return stopped
-        return self._granted(min(wanted, max(1, int(self._mps / 4))), _ASK_AGAIN_MS, *self._rate(None, now_ns))
+        departures = gcra.available(self._gate.plan, now_ns=now_ns, horizon_ns=_REPLY_HORIZON_NS)
+        count = min(wanted, max(departures, 0 if in_flight else 1))
+        return self._granted(count, _ASK_AGAIN_MS, *self._rate(None, now_ns))
 
     def _stopped(self, now_ns: int) -> Grant | None:
         """Grant nothing, if nothing may leave now."""

@@ -86,7 +86,7 @@ class ReplySender(GenServer):
     def _look(self) -> None:
         if not self._free:
             return  # whoever is ready next makes it look
-        grant = rate_limiter.take_reply_permits(self._number_id, len(self._free))
+        grant = rate_limiter.take_reply_permits(self._number_id, len(self._free), in_flight=len(self._busy))
         if grant.count == 0:
             self._look_in(grant.wait_ms)
             return
