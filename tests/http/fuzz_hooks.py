@@ -5,7 +5,9 @@ from typing import Any
 import schemathesis
 
 FIRST, CAMPAIGNS, DOOMED = 1001, 8, 20  # the ids of campaigns on the stage; the last ones may be deleted
-_KNOWN = {"number": ["2001"], "phone": ["4915112345678", "+4915112345679"]}
+PERSON = "4915112345678"
+_KNOWN = {"number": ["2001"], "phone": [PERSON, f"+{PERSON}", "4915112345679"]}
+_NUMBERED = ("import_id", "rehearsal_id", "alarm_id", "media_id", "template_id", "message_id", "faq_id")
 
 
 @schemathesis.hook
@@ -13,9 +15,12 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Put a known id in place of every second one that is good for its schema."""
     deletes = case.method.upper() == "DELETE"
     for name, value in (case.path_parameters or {}).items():
-        if name == "campaign_id" and isinstance(value, int) and 0 < value < 2**63 and value % 2:
-            known = FIRST + (CAMPAIGNS + value // 2 % DOOMED if deletes else value // 2 % CAMPAIGNS)
-            case.path_parameters[name] = known
+        if isinstance(value, int) and 0 < value < 2**63 and value % 2:
+            if name == "campaign_id":
+                known = CAMPAIGNS + value // 2 % DOOMED if deletes else value // 2 % CAMPAIGNS
+                case.path_parameters[name] = FIRST + known
+            elif name in _NUMBERED:
+                case.path_parameters[name] = value // 2 % 3 + 1
         elif name in _KNOWN and isinstance(value, str) and len(value) % 2:
             known_ids = ["2002"] if deletes and name == "number" else _KNOWN[name]
             case.path_parameters[name] = known_ids[len(value) // 2 % len(known_ids)]
