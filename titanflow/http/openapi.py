@@ -134,12 +134,14 @@ def _schemas(operations: Iterable[Operation]) -> tuple[dict[Any, Any], dict[str,
 def _operation(path: str, method: str, resource: type, found: Operation, names: dict[Any, Any]) -> dict[str, Any]:
     scope = _scope(resource, method)
     text = inspect.getdoc(getattr(resource, f"on_{method.lower()}")) or ""
-    about = inspect.getdoc(resource) or ""
+    scopes: dict[str, str] = getattr(resource, "scopes", {})
+    if len(scopes) == 1:  # the class is about this operation alone
+        text = f"{inspect.getdoc(resource) or ''}\n\n{text}"
     shown: dict[str, Any] = {
         "operationId": _id(path, method),
         "tags": [_tag(path)],
-        "summary": text.split(". ")[0].split("\n")[0].rstrip("."),
-        "description": f"{about}\n\n{text}\n\n" + (f"Scope: `{scope}`." if scope != "public" else "Public."),
+        "summary": re.split(r"\. |\n", text.strip())[0].rstrip("."),
+        "description": f"{text}\n\n" + (f"Scope: `{scope}`." if scope != "public" else "Public."),
         "security": [{"token": [scope]}] if scope != "public" else [],
         "responses": {str(status): _answer(answer, found, names) for status, answer in found.answers.items()},
     }

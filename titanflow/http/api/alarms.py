@@ -6,10 +6,9 @@ import falcon
 
 from titanflow.errors import NotFound
 from titanflow.http.answers import things as answers
-from titanflow.http.api.phone_numbers import page_of
-from titanflow.http.bodies import cursor_of, limit_of
 from titanflow.http.context import Context
 from titanflow.http.contract import ListQuery, Page, operation, query_of
+from titanflow.http.lists import page_of
 from titanflow.storage import alarms
 
 _NEWEST = 2**63 - 1
@@ -22,7 +21,7 @@ class AlarmsQuery(ListQuery):
 
 
 class Alarms:
-    """List."""
+    """List alarms."""
 
     scopes = {"GET": "read"}
 
@@ -32,9 +31,12 @@ class Alarms:
     @operation(Page[answers.Alarm], query=AlarmsQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer a page, the newest first. state: open (default), cleared, all."""
-        state, limit = query_of(request, AlarmsQuery).state, limit_of(request)
-        rows = alarms.page(self._context.db, state=state, before=cursor_of(request) or _NEWEST, limit=limit)
-        response.media = page_of(rows, limit)
+        state = query_of(request, AlarmsQuery).state
+        response.media = page_of(
+            request,
+            lambda before, limit: alarms.page(self._context.db, state=state, before=before, limit=limit),
+            start=_NEWEST,
+        )
 
 
 class ClearAlarm:

@@ -23,7 +23,7 @@ class AuditQuery(ListQuery):
 
 
 class AuditLog:
-    """List."""
+    """List who did what."""
 
     scopes = {"GET": "admin"}
 

@@ -10,14 +10,16 @@ from titanflow.domain import eta
 from titanflow.errors import InvalidInput
 from titanflow.http.answers import campaigns as answers
 from titanflow.http.api.campaign_bodies import DEFAULTS, CampaignChange, CampaignFields
-from titanflow.http.api.phone_numbers import page_of
 from titanflow.http.bodies import cursor_of, limit_of, read_json
 from titanflow.http.context import Context
 from titanflow.http.contract import Int, ListQuery, Page, Text, operation, query_of
+from titanflow.http.lists import page_of
 from titanflow.http.problem_codes import INCOMPLETE
 from titanflow.services import campaigns as service
 from titanflow.storage import campaigns, message_lists, portfolios, reports
 from titanflow.storage.message_lists import Filters
+
+_NEWEST = 2**31 - 1
 
 
 class MessagesQuery(ListQuery):
@@ -40,10 +42,12 @@ class Campaigns(_Resource):
 
     @operation(Page[answers.CampaignRow], query=ListQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer a page, newest first."""
-        limit = limit_of(request)
-        rows = campaigns.page(self._context.db, before=cursor_of(request) or 2**31 - 1, limit=limit)
-        response.media = page_of(rows, limit)
+        """Answer a page of campaigns, newest first."""
+        response.media = page_of(
+            request,
+            lambda before, limit: campaigns.page(self._context.db, before=before, limit=limit),
+            start=_NEWEST,
+        )
 
     @operation(
         answers.Campaign,
@@ -52,7 +56,7 @@ class Campaigns(_Resource):
         problems=("unknown_template", "unknown_number", "unknown_media"),
     )
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Make a draft."""
+        """Make a campaign: a draft."""
         given = read_json(request, CampaignFields).values()
         template_ids, numbers = given.pop("template_ids", []), given.pop("phone_number_ids", [])
         response.status = 201
@@ -68,7 +72,7 @@ class Campaign(_Resource):
 
     @operation(answers.Campaign, problems=("campaign_not_found",))
     def on_get(self, _: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
-        """Answer it. 404 campaign_not_found."""
+        """Answer a campaign with all that was set. 404 campaign_not_found."""
         response.media = service.get(self._context.db, campaign_id)
 
     @operation(
@@ -77,7 +81,7 @@ class Campaign(_Resource):
         problems=("campaign_not_found", "unknown_template", "unknown_number", "unknown_media", "wrong_state"),
     )
     def on_patch(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
-        """Change it. 409 wrong_state while it runs."""
+        """Change a campaign. 409 wrong_state while it runs."""
         change = read_json(request, CampaignChange).values()
         if not change.get("name", "x"):
             raise InvalidInput("A campaign needs a name")
@@ -85,7 +89,7 @@ class Campaign(_Resource):
 
     @operation(status=204, problems=("campaign_not_found", "wrong_state"))
     def on_delete(self, _: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
-        """Delete it with its contacts and messages. 409 wrong_state unless it can't send any more."""
+        """Delete a campaign with its contacts and messages. 409 wrong_state unless it can't send any more."""
         service.delete(self._context.db, campaign_id)
         response.status = 204
 
@@ -147,7 +151,7 @@ class Stats(_Resource):
 
 
 class Audit(_Resource):
-    """The recount."""
+    """Recount a campaign from its rows."""
 
     scopes = {"GET": "read"}
 
@@ -159,7 +163,7 @@ class Audit(_Resource):
 
 
 class Messages(_Resource):
-    """The rows."""
+    """List a campaign's contacts with what became of them."""
 
     scopes = {"GET": "read"}
 

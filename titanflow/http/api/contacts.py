@@ -35,7 +35,7 @@ class UploadQuery(Query):
 
 
 class Contacts:
-    """Upload a list."""
+    """Upload a list of contacts."""
 
     scopes = {"POST": "send"}
 
@@ -67,7 +67,7 @@ class Contacts:
 
 
 class Import:
-    """One import."""
+    """Answer an import: progress and first errors."""
 
     scopes = {"GET": "read"}
 
@@ -95,7 +95,7 @@ class CancelImport:
 
 
 class Rejects:
-    """The rejected lines."""
+    """Stream the lines that became no contacts."""
 
     scopes = {"GET": "read"}
 

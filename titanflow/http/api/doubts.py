@@ -41,7 +41,7 @@ class Retry(Body):
 
 
 class Doubts:
-    """What may have been sent or not."""
+    """List messages that may have been sent or not."""
 
     scopes = {"GET": "read"}
 
@@ -55,7 +55,7 @@ class Doubts:
 
 
 class DoubtsResolve:
-    """The operator's explicit word."""
+    """Say what becomes of messages in doubt: the operator's word."""
 
     scopes = {"POST": "send"}
 
@@ -78,7 +78,7 @@ class DoubtsResolve:
 
 
 class CampaignRetry:
-    """Failures, once more."""
+    """Send failed messages once more."""
 
     scopes = {"POST": "send"}
 

@@ -6,10 +6,9 @@ from pydantic import Field
 
 from titanflow.errors import InvalidInput
 from titanflow.http.answers import things as answers
-from titanflow.http.api.phone_numbers import page_of
-from titanflow.http.bodies import cursor_of, limit_of
 from titanflow.http.context import Context
 from titanflow.http.contract import Content, ListQuery, Page, Query, Text, operation, query_of
+from titanflow.http.lists import page_of
 from titanflow.services import media as service
 from titanflow.services.imports import Readable
 from titanflow.storage import media
@@ -36,9 +35,8 @@ class MediaFiles:
 
     @operation(Page[answers.MediaFile], query=ListQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer a page."""
-        limit = limit_of(request)
-        response.media = page_of(media.page(self._context.db, after=cursor_of(request), limit=limit), limit)
+        """Answer a page of files."""
+        response.media = page_of(request, lambda after, limit: media.page(self._context.db, after=after, limit=limit))
 
     @operation(
         answers.MediaFileWithUploads,
@@ -70,12 +68,12 @@ class MediaFile:
 
     @operation(answers.MediaFileWithUploads, problems=("media_not_found",))
     def on_get(self, _: falcon.Request, response: falcon.Response, media_id: int) -> None:
-        """Answer its description and its uploads. 404 media_not_found."""
+        """Answer a file's description and its uploads. 404 media_not_found."""
         response.media = service.get(self._context.db, media_id)
 
     @operation(status=204, problems=("media_not_found", "in_use"))
     def on_delete(self, _: falcon.Request, response: falcon.Response, media_id: int) -> None:
-        """Delete it. 409 in_use while a campaign may send it."""
+        """Delete a file. 409 in_use while a campaign may send it."""
         service.delete(self._context.db, media_id)
         response.status = 204
 

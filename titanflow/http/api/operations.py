@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class Supervision:
-    """The running tree of this node."""
+    """Answer the running tree of this node."""
 
     scopes = {"GET": "read"}
 
@@ -69,7 +69,7 @@ def _below(
 
 
 class Nodes:
-    """All living nodes."""
+    """List the living nodes and what they own."""
 
     scopes = {"GET": "read"}
 
@@ -101,13 +101,13 @@ class Tokens:
 
     @operation(Page[answers.Token])
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
-        """Answer all, without anything that could be used."""
+        """Answer all tokens, without anything that could be used."""
         items = tokens.list_all(self._context.db)
         response.media = {"items": items, "next_cursor": None, "total": len(items)}
 
     @operation(answers.TokenMade, status=201, body=NewToken)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Make one; this is the only time it is shown."""
+        """Make a token; this is the only time it is shown."""
         body = read_json(request, NewToken)
         response.status = 201
         ends = datetime.now(UTC) + timedelta(days=body.expires_in_days) if body.expires_in_days else None
@@ -116,7 +116,7 @@ class Tokens:
 
 
 class Token:
-    """One token."""
+    """Revoke a token."""
 
     scopes = {"DELETE": "admin"}
 
@@ -125,7 +125,7 @@ class Token:
 
     @operation(status=204, problems=("token_not_found",))
     def on_delete(self, _: falcon.Request, response: falcon.Response, token_id: int) -> None:
-        """Revoke it; takes effect within a second, in all processes."""
+        """It takes effect within a second, in all processes."""
         if not tokens.revoke(self._context.db, token_id):
             raise NotFound(f"There is no token {token_id}", code="token_not_found")
         response.status = 204

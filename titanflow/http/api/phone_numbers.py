@@ -9,9 +9,10 @@ from titanflow.actors.node.meta_sync import MetaQuestions
 from titanflow.actors.node.reconciler import nudge
 from titanflow.errors import Conflict, NotFound
 from titanflow.http.answers import things as answers
-from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
+from titanflow.http.bodies import Body, read_json
 from titanflow.http.context import Context
 from titanflow.http.contract import ListQuery, Page, operation
+from titanflow.http.lists import page_of
 from titanflow.storage import phone_numbers
 
 
@@ -45,10 +46,12 @@ class PhoneNumbers:
 
     @operation(Page[answers.PhoneNumber], query=ListQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer a page."""
-        limit = limit_of(request)
-        rows = phone_numbers.page(self._context.db, after=cursor_of(request), limit=limit)
-        response.media = page_of(rows, limit, key="row_id")
+        """Answer a page of numbers."""
+        response.media = page_of(
+            request,
+            lambda after, limit: phone_numbers.page(self._context.db, after=after, limit=limit),
+            key="row_id",
+        )
 
     @operation(answers.PhoneNumber, status=201, body=NewNumber, problems=("number_exists",))
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -77,7 +80,7 @@ class PhoneNumber:
 
     @operation(answers.PhoneNumber, body=NumberChange, problems=("number_not_found",))
     def on_patch(self, request: falcon.Request, response: falcon.Response, number: str) -> None:
-        """Change it; takes effect while it sends."""
+        """Change a number; takes effect while it sends."""
         change = read_json(request, NumberChange).model_dump()
         if change["access_token"] is not None:
             change["access_token"] = self._context.vault.encrypt(change["access_token"])
@@ -86,7 +89,7 @@ class PhoneNumber:
 
     @operation(status=204, problems=("number_not_found", "in_use"))
     def on_delete(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
-        """Delete it. 409 in_use while a campaign names it."""
+        """Delete a number. 409 in_use while a campaign names it."""
         _found(phone_numbers.get(self._context.db, number), number)
         if not phone_numbers.delete(self._context.db, number):
             raise Conflict(f"A campaign uses number {number}", code="in_use", fix="Take it out of the campaign first.")
@@ -135,13 +138,6 @@ class ResumeNumber(PauseNumber):
     """Let a paused or blocked number send again."""
 
     _state, _reason = "active", ""
-
-
-def page_of(rows: list[dict[str, Any]], limit: int, *, key: str = "id") -> dict[str, Any]:
-    """A list's answer: items without the inner columns, the next cursor, the total."""
-    total = rows[0]["total"] if rows else 0
-    items = [{name: value for name, value in row.items() if name not in ("total", "row_id")} for row in rows]
-    return {"items": items, "next_cursor": str(rows[-1][key]) if len(rows) == limit else None, "total": total}
 
 
 def _found(row: dict[str, Any] | None, number: str) -> dict[str, Any]:

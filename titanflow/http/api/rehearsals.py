@@ -3,10 +3,9 @@
 import falcon
 
 from titanflow.http.answers import rehearsals as answers
-from titanflow.http.api.phone_numbers import page_of
-from titanflow.http.bodies import cursor_of, limit_of
 from titanflow.http.context import Context
 from titanflow.http.contract import ListQuery, Page, operation
+from titanflow.http.lists import page_of
 from titanflow.http.problem_codes import INCOMPLETE
 from titanflow.services import campaigns
 from titanflow.services import rehearsals as service
@@ -19,7 +18,7 @@ class _Resource:
 
 
 class Rehearse(_Resource):
-    """Ask for one."""
+    """Rehearse a campaign: what would happen if it were started now?"""
 
     scopes = {"POST": "send"}
 
@@ -37,7 +36,7 @@ class Rehearse(_Resource):
 
 
 class Rehearsals(_Resource):
-    """All of a campaign."""
+    """List a campaign's rehearsals."""
 
     scopes = {"GET": "read"}
 
@@ -45,13 +44,15 @@ class Rehearsals(_Resource):
     def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Answer a page without results, newest first."""
         campaigns.get(self._context.db, campaign_id)
-        limit = limit_of(request)
-        before = cursor_of(request) or 2**31 - 1
-        response.media = page_of(rehearsals.page(self._context.db, campaign_id, before=before, limit=limit), limit)
+        response.media = page_of(
+            request,
+            lambda before, limit: rehearsals.page(self._context.db, campaign_id, before=before, limit=limit),
+            start=2**31 - 1,
+        )
 
 
 class Rehearsal(_Resource):
-    """One."""
+    """Answer a rehearsal: its progress, then its result."""
 
     scopes = {"GET": "read"}
 
@@ -62,7 +63,7 @@ class Rehearsal(_Resource):
 
 
 class CancelRehearsal(_Resource):
-    """End one."""
+    """Cancel a rehearsal."""
 
     scopes = {"POST": "send"}
 

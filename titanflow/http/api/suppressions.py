@@ -1,18 +1,17 @@
 """/suppressions: the do-not-send list."""
 
 import base64
-import binascii
 from datetime import UTC, datetime
 from typing import Literal
 
 import falcon
 from pydantic import AwareDatetime, Field, field_validator
 
-from titanflow.errors import InvalidInput
 from titanflow.http.answers import things as answers
-from titanflow.http.bodies import Body, limit_of, read_json
+from titanflow.http.bodies import Body, read_json
 from titanflow.http.context import Context
 from titanflow.http.contract import Flag, ListQuery, Page, Text, operation, query_of
+from titanflow.http.lists import page_of
 from titanflow.services import suppressions as service
 from titanflow.storage import suppressions
 from titanflow.storage.suppressions import Suppression
@@ -76,21 +75,23 @@ class Suppressions:
     @operation(Page[answers.SuppressionRow], query=SuppressionsQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer a page, by phone. Filters: reason, source, active (true, false), search (in phone and note)."""
-        limit, query = limit_of(request), query_of(request, SuppressionsQuery)
-        rows = suppressions.page(
-            self._context.db,
-            after=_phone_of(query.cursor),
-            limit=limit,
-            reason=query.reason,
-            source=query.source,
-            search=query.search,
-            active=query.active,
+        query = query_of(request, SuppressionsQuery)
+        response.media = page_of(
+            request,
+            lambda after, limit: suppressions.page(
+                self._context.db,
+                after=after,
+                limit=limit,
+                reason=query.reason,
+                source=query.source,
+                search=query.search,
+                active=query.active,
+            ),
+            start="",
+            key="phone",
+            read=_phone_of,
+            write=_cursor_of,
         )
-        response.media = {
-            "items": [{key: value for key, value in row.items() if key != "total"} for row in rows],
-            "next_cursor": _cursor_of(rows[-1]["phone"]) if len(rows) == limit else None,
-            "total": rows[0]["total"] if rows else 0,
-        }
 
     @operation(answers.SuppressionsAdded, body=SuppressionList)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -144,15 +145,10 @@ def _cursor_of(phone: str) -> str:
     return base64.urlsafe_b64encode(phone.encode()).decode().rstrip("=")
 
 
-def _phone_of(cursor: str | None) -> str:
-    if not cursor:
-        return ""
-    try:
-        phone = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, ValueError):
-        phone = "\0"
+def _phone_of(cursor: str) -> str:
+    phone = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     if "\0" in phone or len(phone) > 200:
-        raise InvalidInput("cursor can't be used", fix="Take it from next_cursor of the page before.")
+        raise ValueError
     return phone
 
 

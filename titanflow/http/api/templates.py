@@ -7,10 +7,10 @@ from pydantic import Field
 
 from titanflow.errors import NotFound
 from titanflow.http.answers import things as answers
-from titanflow.http.api.phone_numbers import page_of
-from titanflow.http.bodies import Body, cursor_of, limit_of, read_json
+from titanflow.http.bodies import Body, read_json
 from titanflow.http.context import Context
 from titanflow.http.contract import ListQuery, Page, operation
+from titanflow.http.lists import page_of
 from titanflow.services import templates as service
 from titanflow.storage import templates
 
@@ -36,10 +36,9 @@ class Templates:
 
     @operation(Page[answers.Template], query=ListQuery)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Answer a page."""
-        limit = limit_of(request)
-        rows = templates.page(self._context.db, after=cursor_of(request), limit=limit)
-        response.media = page_of([service.shown(row) for row in rows], limit)
+        """Answer a page of templates."""
+        answer = page_of(request, lambda after, limit: templates.page(self._context.db, after=after, limit=limit))
+        response.media = {**answer, "items": [service.shown(row) for row in answer["items"]]}
 
     @operation(answers.Template, status=201, body=NewTemplate)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -54,7 +53,7 @@ class Templates:
 
 
 class Template:
-    """One template."""
+    """Answer one template."""
 
     scopes = {"GET": "read"}
 
@@ -63,7 +62,7 @@ class Template:
 
     @operation(answers.Template, problems=("template_not_found",))
     def on_get(self, _: falcon.Request, response: falcon.Response, template_id: int) -> None:
-        """Answer it. 404 template_not_found."""
+        """Answer it with the names of its parameters. 404 template_not_found."""
         row = templates.get(self._context.db, template_id)
         if row is None:
             raise NotFound(f"There is no template {template_id}", code="template_not_found")

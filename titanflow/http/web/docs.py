@@ -1,9 +1,13 @@
 """The page of the API's document: plain HTML made once, with no script at all."""
 
+import re
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from titanflow.http.web.pages import render
 
+_CODE = re.compile(r"`([^`]+)`")
 _REF = "#/components/schemas/"
 
 
@@ -21,8 +25,13 @@ def page(document: dict[str, Any]) -> str:
         }
     return render(
         "docs.html", document=document, tags=tags, schemas=document["components"]["schemas"], type_of=type_of,
-        rules_of=rules_of, name_of=name_of, schema_of=schema_of,
+        rules_of=rules_of, name_of=name_of, schema_of=schema_of, prose=prose,
     )  # fmt: skip
+
+
+def prose(text: str | None) -> Markup:
+    """Return a text with its `code` marked up."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text or ""))))  # noqa: S704  (escaped just before)
 
 
 def name_of(schema: dict[str, Any]) -> str | None:
