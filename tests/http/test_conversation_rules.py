@@ -1,22 +1,36 @@
 """Words of opting out and frequent questions, as an operator keeps them over HTTP."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.builders import a_number
 from tests.support.in_process_api import Api, an_api
+from tests.support.servers import fresh_database
 from tests.support.webhooks import says, webhook
 from titanflow.domain.faqs import MAX_RULES
+from titanflow.embedded import EmbeddedServers
 from titanflow.services import tokens
+from titanflow.storage import inbox_settings
+
+
+@pytest.fixture(scope="module")
+def shared(servers: EmbeddedServers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with fresh_database(servers, template=migrated_template) as url:
+        with an_api(url, servers.urls.redis_url, tmp_path_factory.mktemp("data")) as made:
+            yield made
 
 
 @pytest.fixture
-def api(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Api]:
-    with an_api(database_url, redis_url, tmp_path) as made:
-        yield made
+def api(shared: Api) -> Api:
+    """One app for all, as if nothing had been chosen."""
+    with shared.db.connection() as connection:
+        connection.execute("TRUNCATE faqs, conversations, suppressions, auto_replies CASCADE")
+        connection.execute("DELETE FROM inbox_settings")
+        connection.execute("INSERT INTO inbox_settings DEFAULT VALUES")
+    inbox_settings.write_languages(shared.db, None, confirm=True)
+    return shared
 
 
 def _add(api: Api, *keywords: str, **more: Any) -> int:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.builders import a_campaign, a_number, a_sender, claimed
-from tests.support.webhooks import NOW, body_of, says, webhook
+from tests.support.webhooks import body_of, now, says, webhook
 from titanflow.domain.opt_out import BUILT_IN, Language
 from titanflow.domain.webhooks import parse
 from titanflow.storage import faqs, inbox_settings, outbox
@@ -44,8 +44,8 @@ def test_stop_is_confirmed_once_a_day_whatever_follows(db: Database) -> None:
     """At most one confirmation a person and day: two machines never opt each other out and in for long."""
     a_number(db)
     for n, word in enumerate(["stop", "start", "stop", "start", "STOP"]):
-        webhook(db, says(word, wamid=f"w{n}", at=NOW - 60 + n))
-        webhook(db, says(word, wamid=f"w{n}", at=NOW - 60 + n))
+        webhook(db, says(word, wamid=f"w{n}", at=now() - 60 + n))
+        webhook(db, says(word, wamid=f"w{n}", at=now() - 60 + n))
 
     assert _outbox(db) == [("opt_out:stop", _ENGLISH.stop_reply)]
     assert _suppressed(db) == ["+491510000000"]
@@ -66,7 +66,7 @@ def test_start_is_confirmed_only_if_it_has_lifted_a_stop(db: Database) -> None:
 
 def test_the_last_word_of_a_batch_is_the_one_confirmed(db: Database) -> None:
     a_number(db)
-    webhook(db, says("start", wamid="a", at=NOW - 9), says("stop", wamid="b", at=NOW - 5))
+    webhook(db, says("start", wamid="a", at=now() - 9), says("stop", wamid="b", at=now() - 5))
     assert _outbox(db) == [("opt_out:stop", _ENGLISH.stop_reply)]
 
 
@@ -91,7 +91,7 @@ def test_confirmations_can_be_switched_off_and_the_opt_out_holds_all_the_same(db
 
 def test_a_stop_too_old_for_the_service_window_is_kept_and_not_confirmed(db: Database) -> None:
     a_number(db)
-    webhook(db, says("stop", wamid="a", at=NOW - 23 * 3600 - 60))
+    webhook(db, says("stop", wamid="a", at=now() - 23 * 3600 - 60))
     assert (_outbox(db), _suppressed(db)) == ([], ["+491510000000"])
 
 
@@ -162,9 +162,9 @@ def test_an_old_message_is_not_answered(db: Database) -> None:
     """After an outage Meta delivers what people wrote hours ago: they have found out by now."""
     a_number(db)
     _a_faq(db, "hours")
-    webhook(db, says("hours", wamid="a", at=NOW - 3600))
+    webhook(db, says("hours", wamid="a", at=now() - 3600))
     inbox_settings.change(db, {"faq_max_age_minutes": 120})
-    webhook(db, says("hours", wamid="b", at=NOW - 3600))
+    webhook(db, says("hours", wamid="b", at=now() - 3600))
     assert len(_outbox(db)) == 1
 
 
@@ -268,7 +268,7 @@ def test_one_webhook_delivered_many_times_at_once_is_answered_once(db: Database)
 def test_statuses_alone_read_no_rule(db: Database) -> None:
     """The hot path: nothing here costs a webhook that has no message."""
     a_number(db)
-    status = {"id": "out", "status": "read", "timestamp": str(NOW)}
+    status = {"id": "out", "status": "read", "timestamp": str(now())}
     with db.connection() as connection:
         connection.execute("ALTER TABLE inbox_settings RENAME TO moved_away")  # any look at it would fail
     webhook(db, statuses=[status])
@@ -279,7 +279,7 @@ def test_statuses_alone_read_no_rule(db: Database) -> None:
 _SAID = ("hours", "price and hours", "stop", "start", "hello")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_however_often_and_in_whatever_batches_messages_come_each_is_answered_once(
     db: Database, data: st.DataObject
@@ -288,7 +288,7 @@ def test_however_often_and_in_whatever_batches_messages_come_each_is_answered_on
     _forget(db)
     first, second = _a_faq(db, "price"), _a_faq(db, "hours", answer="always")
     texts = data.draw(st.lists(st.sampled_from(_SAID), min_size=1, max_size=6))
-    messages = [says(text, wamid=f"w{n}", at=NOW - 50 + n, sender=f"4915{n % 2}") for n, text in enumerate(texts)]
+    messages = [says(text, wamid=f"w{n}", at=now() - 50 + n, sender=f"4915{n % 2}") for n, text in enumerate(texts)]
     sent = data.draw(st.permutations([*messages, *data.draw(st.lists(st.sampled_from(messages), max_size=4))]))
     cut = data.draw(st.integers(0, len(sent)))
 

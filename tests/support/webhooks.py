@@ -9,12 +9,16 @@ from titanflow.domain.webhooks import WebhookBatch, parse
 from titanflow.storage.database import Database
 from titanflow.storage.webhook_batches import store
 
-NOW = int(time.time())
+
+def now() -> int:
+    """Seconds, as Meta has them. Never at import: a test may run many minutes later."""
+    return int(time.time())
 
 
-def says(text: str, *, wamid: str, sender: str = "491510000000", at: int = NOW, **more: Any) -> dict[str, Any]:
-    """A text message. more: further members, such as context."""
-    return {"from": sender, "id": wamid, "timestamp": str(at), "type": "text", "text": {"body": text}, **more}
+def says(text: str, *, wamid: str, sender: str = "491510000000", at: int | None = None, **more: Any) -> dict[str, Any]:
+    """A text message, by default of this moment. more: further members, such as context."""
+    stamp = str(now() if at is None else at)
+    return {"from": sender, "id": wamid, "timestamp": stamp, "type": "text", "text": {"body": text}, **more}
 
 
 def body_of(*messages: dict[str, Any], number: str = "1001", statuses: Any = ()) -> bytes:
