@@ -13,7 +13,7 @@ from tests.support.servers import short_folder
 from titanflow.cli.stage import Stage
 
 _SEED = 20261125
-_DEADLINE_S = 5.0
+_DEADLINE_S = 8.0  # of the server, on a machine that others use: 3 s
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Single values of Meta's JSON, as they should be: each function takes whatever came, and never trusts it."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,6 +77,26 @@ def id_of(value: Any) -> str:
 def int_of(digits: str) -> int | float:
     """What JSON and jsonb can hold."""
     return int(digits) if len(digits) < 19 else float(digits)
+
+
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+
+def shallow(text: str) -> str:
+    """JSON with null in place of what lies too deep, for parsers whose stack would end: it has neighbours."""
+    kept, depth, from_here = [], 0, 0
+    for found in _STRING_OR_BRACKET.finditer(text):
+        match found[0]:
+            case "[" | "{":
+                if depth == _DEEPEST:
+                    kept.append(text[from_here : found.start()])
+                depth += 1
+            case "]" | "}":
+                depth -= 1
+                if depth == _DEEPEST:
+                    kept.append("null")
+                    from_here = found.end()
+    return "".join(kept) + (text[from_here:] if depth <= _DEEPEST else "")
 
 
 def time_or_none(value: Any) -> datetime | None:

@@ -20,6 +20,7 @@ from titanflow.domain.webhook_values import (
     int_of,
     phone_of,
     profile_names,
+    shallow,
     text_of,
     time_of,
     time_or_none,
@@ -197,8 +198,11 @@ class _Reader:
     def body_of_text(self, text: str) -> None:
         """What orjson refuses as a whole: half an emoji in one person's name must not cost a thousand others."""
         try:
-            parsed = json.loads(text, parse_int=int_of)
-        except (ValueError, RecursionError):
+            try:
+                parsed = json.loads(text, parse_int=int_of)
+            except RecursionError:
+                parsed = json.loads(shallow(text), parse_int=int_of)
+        except ValueError:
             kept = text[:20_000].replace("\x00", "\ufffd")
             self.quarantined.append(Quarantined(None, NOT_JSON, {"text": kept}))
             return

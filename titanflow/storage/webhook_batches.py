@@ -19,19 +19,23 @@ from titanflow.storage.statuses import Reported, StatusRow
 
 log = structlog.get_logger()
 
-_WITHIN_S = 1.0  # Meta waits for the answer: a 503 at once is better than one after five seconds
+_WITHIN_S = 3.0  # Meta waits for the answer, but a busy machine is no outage
 
 
 def store(db: Database, batch: WebhookBatch, *, node_id: int) -> list[Reported]:
     """Write a batch. Returns what statuses changed. Repeating it changes nothing but the quarantine.
 
-    One commit; two if it has messages. Those go first and apart, since both they and statuses lock rows of stats_hourly
-    in order, and one transaction that does it twice could wait in a circle with another one.
+    One commit; more if it has messages or preferences. Those go first and apart: messages and statuses lock rows of
+    stats_hourly in order, messages and preferences rows of suppressions, and one transaction that did two of them could
+    wait in a circle with another one, as when a person writes STOP and turns Meta's switch.
     Raises StorageUnavailable: whether it was written is unknown, and Meta will deliver it again.
     """
-    if batch.messages and len(batch) > len(batch.messages):
-        _store(db, WebhookBatch(messages=batch.messages), node_id)
-        batch = replace(batch, messages=())
+    for apart in (WebhookBatch(preferences=batch.preferences), WebhookBatch(messages=batch.messages)):
+        if len(apart):
+            _store(db, apart, node_id)
+    batch = replace(batch, messages=(), preferences=())
+    if not len(batch):
+        return []
     return _store(db, batch, node_id)
 
 
