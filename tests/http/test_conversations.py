@@ -310,3 +310,29 @@ def test_a_fetch_that_fails_for_now_is_tried_again(stage: Stage) -> None:
     stage.meta.post("/_sandbox/rules", rule)
     seen = _sends_file(stage, "4915177700014", "image/png", b"\x89PNG\r\n\x1a\n")
     assert seen["details"]["media"]["state"] == "stored"
+
+
+def test_a_number_that_people_talked_with_is_not_deleted(stage: Stage) -> None:
+    _writes(stage, "4915177700015", "7102")
+    status, problem = on_stage.ask(stage, "DELETE", "/api/v1/phone-numbers/7102")
+    assert (status, problem["code"]) == (409, "in_use")
+
+
+@pytest.mark.timeout(120)
+def test_replies_go_before_a_campaign_and_the_rate_of_both_holds(stage: Stage) -> None:
+    """Promise 7. The campaign alone would keep the number busy for ten seconds."""
+    people = [f"49151777010{n:02d}" for n in range(12)]
+    for person in people:
+        _writes(stage, person)
+    template = on_stage.template(stage, _WABA, "spring_offer")
+    campaign_id = on_stage.campaign(stage, [template["id"]], ["7101"], 500)
+    on_stage.start(stage, campaign_id)
+    until(lambda: len(on_stage.accepted(stage, campaign_id)) > 20, "the campaign")
+
+    made = {person: _say(stage, person, {"text": "one moment"})[1]["id"] for person in people}
+
+    for person, message_id in made.items():
+        _reaches(stage, person, message_id, "sent", "read", "delivered", "failed")
+    assert on_stage.stats(stage, campaign_id)["counts"]["pending"] > 0
+    assert stage.meta.get("/_sandbox/summary")["max_rate_1s_by_number"]["7101"] <= 50
+    on_stage.completed(stage, campaign_id)

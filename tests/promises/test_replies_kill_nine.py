@@ -18,7 +18,7 @@ from titanflow.storage.database import Database
 from titanflow.storage.outbox import NewReply
 
 _SEED = 20261125
-_PEOPLE, _EACH, _MPS, _KILLS = 30, 8, 40, 6
+_PEOPLE, _EACH, _MPS, _KILLS = 30, 5, 60, 5
 
 
 @pytest.fixture

@@ -81,11 +81,12 @@ def set_state(db: Database, phone_number_id: str, *, state: str, reason: str | N
 
 
 def delete(db: Database, phone_number_id: str) -> bool:
-    """Delete a number that no campaign uses. Returns False if one does, or there is no such number."""
+    """Delete a number that no campaign uses and nobody has talked with. Returns False if not, or there is none."""
     row = fetch_one(
         db,
         "DELETE FROM phone_numbers AS number WHERE phone_number_id = %(id)s AND NOT EXISTS"
-        " (SELECT FROM campaign_numbers AS link WHERE link.number_id = number.id) RETURNING id",
+        " (SELECT FROM campaign_numbers AS link WHERE link.number_id = number.id) AND NOT EXISTS"
+        " (SELECT FROM conversations AS conversation WHERE conversation.number_id = number.id) RETURNING id",
         {"id": phone_number_id},
     )
     return row is not None

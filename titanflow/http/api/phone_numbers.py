@@ -89,10 +89,15 @@ class PhoneNumber:
 
     @operation(status=204, problems=("number_not_found", "in_use"))
     def on_delete(self, _: falcon.Request, response: falcon.Response, number: str) -> None:
-        """Delete a number. 409 in_use while a campaign names it."""
+        """Delete a number. 409 in_use while a campaign names it, or if people have talked with it."""
         _found(phone_numbers.get(self._context.db, number), number)
         if not phone_numbers.delete(self._context.db, number):
-            raise Conflict(f"A campaign uses number {number}", code="in_use", fix="Take it out of the campaign first.")
+            raise Conflict(
+                f"Number {number} is in use",
+                why="a campaign names it, or people have talked with it",
+                fix="Take it out of its campaigns; one with conversations can only be paused.",
+                code="in_use",
+            )
         response.status = 204
 
 
