@@ -47,7 +47,8 @@ _CAMPAIGN = """
 # One in fifty is excluded.
 _CONTACTS = """
     INSERT INTO contacts (campaign_id, phone, variables, excluded_reason)
-    SELECT %(campaign_id)s, '+49' || (15100000000 + (n * 7919 + %(shift)s) %% %(people)s), '{"first_name": "Ana"}',
+    SELECT %(campaign_id)s, '+49' || (15100000000 + (n::bigint * 7919 + %(shift)s) %% %(people)s),
+           '{"first_name": "Ana"}',
            CASE WHEN n %% 50 = 0 THEN (ARRAY['recently_messaged', 'opted_out', 'over_cap'])[1 + n %% 3] END
     FROM generate_series(1, %(contacts)s) AS n
     ON CONFLICT DO NOTHING

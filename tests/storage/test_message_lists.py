@@ -63,14 +63,14 @@ def _pages(db: Database, campaign: ACampaign, filters: Filters, *, dense: bool =
     return found
 
 
-@pytest.mark.parametrize("walk", [4, 20_000])
+@pytest.mark.parametrize("walks", [(2, 4, 4), (4,), message_lists._WALKS])
 def test_every_filter_finds_all_who_fit_once_and_in_order(
-    db: Database, mixed: ACampaign, walk: int, monkeypatch: pytest.MonkeyPatch
+    db: Database, mixed: ACampaign, walks: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everybody = _pages(db, mixed, Filters())
     assert [row["contact_id"] for row in everybody] == mixed.contact_ids
     assert {row["state"] for row in everybody} == set(STATES) - {"cancelled"}
-    monkeypatch.setattr(message_lists, "WALK_AT_MOST", walk)
+    monkeypatch.setattr(message_lists, "_WALKS", walks)
 
     for state in STATES:
         fitting = [row for row in everybody if row["state"] == state]

@@ -2,8 +2,8 @@
 
 message_logs.state is in no index (docs/decisions/0002-schema.md), so each filter has a way of its own: what somebody
 must still look at has due_at, failures have failed_at and error_code, exclusions a partial index of contacts. Common
-states are found by walking the campaign in order. Where they have become rare, a walk ends after WALK_AT_MOST rows, and
-the page may be short: its cursor goes on from there (docs/decisions/0018-roll-ups.md).
+states are found by walking the campaign in order. Where they have become rare, the walk has an end, and the page may be
+short: its cursor goes on from there (docs/decisions/0018-roll-ups.md).
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from titanflow.storage.counters import STATE_OF_CONTACT
 from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all, fetch_one
 
-WALK_AT_MOST = 20_000
-_WALKS = 5  # as long as nobody was found
+# How many rows are walked through in turn: a little, then a lot, and on only as long as nobody was found.
+_WALKS = (1_000, 20_000, 20_000, 20_000, 20_000)
 _COMMON = ("sent", "delivered", "read")
 _WAITING = ("claimed", "retrying", "in_doubt")
 _WITH_CODE = ("failed", "retrying", "in_doubt")  # of others an error code is history
@@ -65,21 +65,36 @@ _WALKED_END = """
     ORDER BY contact_id OFFSET %(walk)s - 1 LIMIT 1
 """
 
-# The subquery is asked for one contact after the other, as far as the page needs.
+# Contacts and messages of the same piece of the campaign, each read in order, and held against each other.
 _UNSENT = """
-    SELECT walked.id AS contact_id FROM (
+    WITH walked AS MATERIALIZED (
         SELECT id FROM contacts
-        WHERE campaign_id = %(id)s AND excluded_reason IS {null} AND id > %(after)s ORDER BY id LIMIT %(walk)s
-    ) AS walked
-    WHERE coalesce((SELECT state::text FROM message_logs AS message
-                    WHERE message.campaign_id = %(id)s AND message.contact_id = walked.id), {otherwise}) = %(state)s
+        WHERE campaign_id = %(id)s AND excluded_reason IS NULL AND id > %(after)s ORDER BY id LIMIT %(walk)s
+    )
+    SELECT walked.id AS contact_id FROM walked
+    LEFT JOIN (SELECT contact_id, state FROM message_logs
+               WHERE campaign_id = %(id)s AND contact_id > %(after)s AND contact_id <= (SELECT max(id) FROM walked)
+               OFFSET 0) AS message ON message.contact_id = walked.id
+    WHERE coalesce(message.state::text, (SELECT CASE state WHEN 'cancelled' THEN 'cancelled' ELSE 'pending' END
+                                         FROM campaigns WHERE id = %(id)s)) = %(state)s
     ORDER BY walked.id LIMIT %(limit)s
 """
-_UNSENT_END = """
+
+# Few of them have a message: it is asked for one by one, as far as the page needs.
+_EXCLUDED = """
+    SELECT walked.id AS contact_id FROM (
+        SELECT id FROM contacts
+        WHERE campaign_id = %(id)s AND excluded_reason IS NOT NULL AND id > %(after)s ORDER BY id LIMIT %(walk)s
+    ) AS walked
+    WHERE coalesce((SELECT state FROM message_logs AS message
+                    WHERE message.campaign_id = %(id)s AND message.contact_id = walked.id), 'excluded') = 'excluded'
+    ORDER BY walked.id LIMIT %(limit)s
+"""
+_CONTACTS_END = """
     SELECT id FROM contacts WHERE campaign_id = %(id)s AND excluded_reason IS {null} AND id > %(after)s
     ORDER BY id OFFSET %(walk)s - 1 LIMIT 1
 """
-_OTHERWISE = "(SELECT CASE state WHEN 'cancelled' THEN 'cancelled' ELSE 'pending' END FROM campaigns WHERE id = %(id)s)"
+_UNSENT_END, _EXCLUDED_END = _CONTACTS_END.format(null="NULL"), _CONTACTS_END.format(null="NOT NULL")
 
 # OFFSET 0: the few that wait are read by their index and sorted, never found by a walk over all.
 _DUE = """
@@ -127,10 +142,8 @@ def _statement(page: LiteralString) -> LiteralString:
 
 
 _BY_ALL, _BY_PHONE, _BY_WALK = _statement(_ALL), _statement(_OF_PHONE), _statement(_WALKED)
-_BY_UNSENT = _statement(_UNSENT.format(null="NULL", otherwise=_OTHERWISE))
-_BY_EXCLUDED = _statement(_UNSENT.format(null="NOT NULL", otherwise="'excluded'"))
+_BY_UNSENT, _BY_EXCLUDED = _statement(_UNSENT), _statement(_EXCLUDED)
 _BY_DUE, _BY_FAILED, _BY_CODE = _statement(_DUE), _statement(_FAILED), _statement(_OF_CODE)
-_UNSENT_ENDS = {"NULL": _UNSENT_END.format(null="NULL"), "NOT NULL": _UNSENT_END.format(null="NOT NULL")}
 
 
 def page(db: Database, campaign_id: int, filters: Filters, *, after: int, limit: int, dense: bool = False) -> Listed:
@@ -139,26 +152,30 @@ def page(db: Database, campaign_id: int, filters: Filters, *, after: int, limit:
     dense: most of the campaign is in that state, so that a walk finds it sooner than an index of what waits.
     """
     state, code = filters.state, filters.code
-    parameters = {
-        "id": campaign_id, "after": after, "limit": limit, "walk": WALK_AT_MOST, "state": state, "code": code,
+    parameters: dict[str, Any] = {
+        "id": campaign_id, "after": after, "limit": limit, "walk": 0, "state": state, "code": code,
         "phone": filters.phone,
     }  # fmt: skip
     if code is not None and state is not None and state not in _WITH_CODE:
         return Listed([], None)
     statement, end = _way(state, code, filters.phone, dense=dense)
-    rows = fetch_all(db, statement, parameters)
-    for _ in range(_WALKS - 1):
-        if rows or end is None or (last := fetch_one(db, end, parameters)) is None:
-            break
-        parameters["after"] = next(iter(last.values()))
-        rows = fetch_all(db, statement, parameters)
     if filters.phone is not None:
+        rows = fetch_all(db, statement, parameters)
         rows = [row for row in rows if state in (None, row["state"]) and code in (None, row["error_code"])]
         return Listed(rows, None)
-    if len(rows) == limit:
-        return Listed(rows, int(rows[-1]["contact_id"]))
-    last = fetch_one(db, end, parameters) if end is not None else None
-    return Listed(rows, int(next(iter(last.values()))) if last else None)
+    found: list[dict[str, Any]] = []
+    for walk in _WALKS:
+        rows = fetch_all(db, statement, {**parameters, "walk": walk, "limit": limit - len(found)})
+        found += rows
+        if len(found) == limit:
+            return Listed(found, int(found[-1]["contact_id"]))
+        last = fetch_one(db, end, {**parameters, "walk": walk}) if end is not None else None
+        if last is None:
+            return Listed(found, None)
+        parameters["after"] = int(next(iter(last.values())))
+        if found and walk > _WALKS[0]:
+            break
+    return Listed(found, int(parameters["after"]))
 
 
 def _way(
@@ -176,9 +193,9 @@ def _way(
     if state == "failed":
         return _BY_FAILED, None
     if state == "excluded":
-        return _BY_EXCLUDED, _UNSENT_ENDS["NOT NULL"]
+        return _BY_EXCLUDED, _EXCLUDED_END
     if state in ("pending", "cancelled"):
-        return _BY_UNSENT, _UNSENT_ENDS["NULL"]
+        return _BY_UNSENT, _UNSENT_END
     return _BY_ALL, None
 
 
