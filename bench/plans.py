@@ -15,7 +15,7 @@ from titanflow.storage.database import Connection, Database
 
 @dataclass(frozen=True)
 class Plan:
-    """One statement's plan. root: as JSON has it; text: as people read it."""
+    """One statement's plan. statement: with its parameters; root: as JSON has it; text: as people read it."""
 
     statement: str
     root: dict[str, Any]
@@ -90,4 +90,4 @@ def _explain(connection: Connection, statement: Any, parameters: Any) -> Plan:
     as_json = cursor.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement.encode(), parameters).fetchone()
     as_text = cursor.execute(b"EXPLAIN (ANALYZE, BUFFERS) " + statement.encode(), parameters).fetchall()
     assert as_json is not None
-    return Plan(statement, as_json[0][0]["Plan"], "\n".join(row[0] for row in as_text))
+    return Plan(f"{statement}\n{parameters}", as_json[0][0]["Plan"], "\n".join(row[0] for row in as_text))

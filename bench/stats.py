@@ -206,13 +206,17 @@ def _known(stage: Stage, campaign_ids: list[int]) -> Made:
 
 
 def _markdown(stage: Stage, asked: list[Query]) -> Iterator[str]:
-    """Yield docs/performance.md's plans: every statement that the server runs for a query."""
+    """Yield the plans as Markdown: every statement that the server runs for a query, each once."""
+    shown: set[str] = set()
     redis = FastCopy(stage.servers.urls.redis_url)
     try:
         for query in asked:
             plans: list[Plan] = explained(stage.database_url, lambda db, query=query: query.call(db, redis))  # type: ignore[misc]
             yield f"### {query.name}\n"
             for plan in plans:
+                if plan.statement in shown:
+                    continue
+                shown.add(plan.statement)
                 yield f"```\n{plan.text}\n```\n"
     finally:
         redis.close()

@@ -84,6 +84,16 @@ def test_every_filter_finds_all_who_fit_once_and_in_order(
             assert message_lists.messages(db, mixed.id, Filters(one, code), after=0, limit=1)[1] == len(fitting)
 
 
+def test_the_last_page_says_that_it_is(db: Database, mixed: ACampaign) -> None:
+    whole = message_lists.page(db, mixed.id, Filters(), after=0, limit=60)
+    failed = message_lists.page(db, mixed.id, Filters("failed"), after=0, limit=12)
+    more = message_lists.page(db, mixed.id, Filters("failed"), after=0, limit=11)
+
+    assert (len(whole.rows), whole.next_after) == (60, None)
+    assert (len(failed.rows), failed.next_after) == (12, None)
+    assert more.next_after == failed.rows[10]["contact_id"]
+
+
 def test_a_phone_finds_that_person(db: Database, mixed: ACampaign) -> None:
     [row] = _pages(db, mixed, Filters(phone=mixed.phones[1]))
 

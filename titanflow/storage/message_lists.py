@@ -165,10 +165,10 @@ def page(db: Database, campaign_id: int, filters: Filters, *, after: int, limit:
         return Listed(rows, None)
     found: list[dict[str, Any]] = []
     for walk in _WALKS:
-        rows = fetch_all(db, statement, {**parameters, "walk": walk, "limit": limit - len(found)})
-        found += rows
-        if len(found) == limit:
-            return Listed(found, int(found[-1]["contact_id"]))
+        # One more than is shown: the last page says that it is the last.
+        found += fetch_all(db, statement, {**parameters, "walk": walk, "limit": limit + 1 - len(found)})
+        if len(found) > limit:
+            return Listed(found[:limit], int(found[limit - 1]["contact_id"]))
         last = fetch_one(db, end, {**parameters, "walk": walk}) if end is not None else None
         if last is None:
             return Listed(found, None)
