@@ -105,6 +105,8 @@ def _exception_in(reason: object) -> BaseException | None:
 def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -> Supervisor:
     meta = MetaAccess(settings.meta_graph_url, settings.meta_api_version, settings.pipeline_concurrency)
     questions = MetaQuestions(db, vault, settings.meta_graph_url, settings.meta_api_version)
+    webhook_folder, webhook_days = settings.data_dir / "webhooks", settings.webhook_retention_days
+    forgotten = janitor_steps(db, webhook_folder=webhook_folder, webhook_days=webhook_days)
     background = [
         ChildSpec("reconciler", partial(Reconciler, db, fast_copy, vault, meta), name=via("reconciler")),
         ChildSpec("nudge_listener", partial(NudgeListener, fast_copy)),
@@ -125,7 +127,7 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
         ChildSpec("importer", partial(Importer, settings, db), name=via("importer")),
         ChildSpec("rehearser", partial(Rehearser, settings, db), name=via("rehearser")),
         ChildSpec("alarm_keeper", partial(AlarmKeeper, db, fast_copy)),
-        ChildSpec("janitor", partial(Janitor, janitor_steps(db)), name=via("janitor")),
+        ChildSpec("janitor", partial(Janitor, forgotten), name=via("janitor")),
     ]
     events = [
         ChildSpec("event_hub", EventHub, name=via("event_hub")),
@@ -138,7 +140,9 @@ def _root(settings: Settings, db: Database, fast_copy: FastCopy, vault: Vault) -
             ChildSpec("reported_failures", partial(ReportedFailures, db), name=via("reported_failures")),
             ChildSpec(
                 "webhooks",
-                lambda: PartitionSupervisor(lambda _: WebhookIngestor(db), PARTITIONS),
+                lambda: PartitionSupervisor(
+                    lambda n: WebhookIngestor(db, webhook_folder if webhook_days else None, n), PARTITIONS
+                ),
                 type="supervisor",
                 name=via("webhooks"),
             ),

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     web_concurrency: int = Field(default=1, ge=1, le=64)
     bind: str = "127.0.0.1:8000"
     data_dir: Path = Path(".data")
+    webhook_retention_days: int = Field(default=15, ge=0, le=3650)
     api_requests_per_second: int = Field(default=50, ge=0, le=100_000)
     forwarded_allow_ips: str = "127.0.0.1,::1"
     log_format: Literal["console", "json"] = "console"

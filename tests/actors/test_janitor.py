@@ -1,10 +1,11 @@
 """The Janitor forgets in small batches, step by step, and a step that fails costs no other."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from titanflow.actors.node.janitor import Janitor, Step, steps
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import statuses
+from titanflow.storage import statuses, webhook_files
 from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all
 from titanflow.storage.statuses import StatusRow
@@ -39,12 +40,41 @@ def test_a_round_works_off_each_step_in_batches_and_survives_a_broken_one() -> N
     assert left == {"many": 0, "few": 0}
 
 
+def _step(db: Database, name: str, folder: Path = Path("nowhere"), days: int = 15) -> Step:
+    [found] = [step for step in steps(db, webhook_folder=folder, webhook_days=days) if step.name == name]
+    return found
+
+
 def test_parked_statuses_are_forgotten_after_a_week(db: Database) -> None:
     with db.transaction() as transaction:
         statuses.apply(transaction, [StatusRow(f"wamid.{n}", "sent", datetime.now(UTC)) for n in range(3)], node_id=1)
         transaction.execute("UPDATE parked_statuses SET parked_at = now() - interval '8 days' WHERE wamid <> 'wamid.1'")
 
-    [parked] = [step for step in steps(db) if step.name == "parked statuses"]
-
-    assert parked.forget() == 2
+    assert _step(db, "parked statuses").forget() == 2
     assert fetch_all(db, "SELECT wamid FROM parked_statuses", {}) == [{"wamid": "wamid.1"}]
+
+
+def test_webhooks_as_they_came_are_forgotten_after_their_days(db: Database, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    ages = [timedelta(), timedelta(days=14, hours=22), timedelta(days=15, hours=2), timedelta(days=99)]
+    for n, age in enumerate(ages):
+        webhook_files.WebhookFiles(tmp_path, f"1-{n}").append([b"{}"], at=now - age)
+    (tmp_path / "somebody's.ndjson.gz").write_bytes(b"")
+
+    step = _step(db, "webhooks as they came", tmp_path)
+
+    assert (step.forget(), step.forget()) == (2, 0)
+    assert sorted(path.name.rpartition("-")[2] for path in tmp_path.glob("2*")) == ["0.ndjson.gz", "1.ndjson.gz"]
+    assert _step(db, "webhooks as they came", tmp_path / "not there yet").forget() == 0
+
+
+def test_what_nobody_could_read_is_forgotten_too(db: Database) -> None:
+    with db.transaction() as transaction:
+        transaction.execute(
+            "INSERT INTO webhook_quarantine (reason, body, received_at)"
+            " SELECT 'x', '{}', now() - n * interval '10 days' FROM generate_series(0, 3) AS n"
+        )
+
+    assert _step(db, "unreadable webhooks").forget() == 2
+    assert _step(db, "unreadable webhooks", days=9).forget() == 1
+    assert _step(db, "unreadable webhooks", days=0).forget() == 0

@@ -179,6 +179,27 @@ def test_a_start_says_what_is_missing(run: Run) -> None:
     assert "lacks a template, a phone number, contacts" in err
 
 
+def test_webhooks_that_were_kept_aside_are_listed_and_replayed(run: Run, db: Database, tmp_path: Path) -> None:
+    assert run("webhook", "quarantine")[1].strip() == "Nothing is kept aside."
+    with db.connection() as connection:
+        connection.execute(
+            "INSERT INTO webhook_quarantine (field, reason, body) VALUES"
+            " ('messages', 'an unknown status', '{\"entry\": []}'), (NULL, 'not JSON', '{\"text\": \"<html>\"}')"
+        )
+    [kept] = json.loads(run("webhook", "quarantine", "--field", "messages", "--json")[1])
+    assert (kept["reason"], kept["body"]) == ("an unknown status", {"entry": []})
+    assert "not JSON" in run("webhook", "quarantine")[1]
+
+    told = json.loads(run("webhook", "replay", "--json")[1])
+
+    assert told == {"webhooks": 2, "updates": 0, "unreadable": 1, "still_kept": 1}
+    captured = tmp_path / "captured.ndjson"
+    captured.write_text('{"entry": []}\n<html>\n')
+    [of_file] = json.loads(run("webhook", "replay", captured, "--json")[1])
+    assert of_file == {"file": "captured.ndjson", "webhooks": 2, "updates": 0, "unreadable": 1}
+    assert audit_log.page(db, before=2**63 - 1, limit=1)[0][0]["what"] == "titanflow webhook replay"
+
+
 def test_migrate_and_doctor(run: Run, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _json(run, "migrate") == {"applied": []}
     code, _, err = run("doctor")
@@ -293,12 +314,13 @@ def test_a_campaign_is_rehearsed_without_a_server(
 _READ_ONLY = {
     "audit", "bench", "campaign export", "campaign list", "campaign show", "campaign stats", "demo", "doctor",
     "migrate", "number list", "number show", "sandbox", "serve", "template list", "template show", "token list", "tree",
+    "webhook quarantine",
 }  # fmt: skip
 _THROUGH_THE_SERVER = {"campaign import", "number sync", "template sync"}  # the server's audit log names the token
 _KEPT = {
     "campaign cancel", "campaign create", "campaign doubts", "campaign pause", "campaign rehearse", "campaign resume",
     "campaign retry", "campaign start", "number add", "number change", "number pause", "number rekey", "number resume",
-    "token create", "token revoke",
+    "token create", "token revoke", "webhook replay",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from titanflow.cli.numbers import number
 from titanflow.cli.output import as_json, show
 from titanflow.cli.templates import template
 from titanflow.cli.tokens import token
+from titanflow.cli.webhooks import webhook
 from titanflow.domain.vault import Vault
 from titanflow.sandbox.profiles import PROFILES
 from titanflow.services import campaigns, keys
@@ -37,7 +38,7 @@ def root() -> None:
 
 for command in (retry, show_doubts):
     campaign.add_command(command)
-for group in (token, number, template, campaign):
+for group in (token, number, template, campaign, webhook):
     root.add_command(group)
 
 

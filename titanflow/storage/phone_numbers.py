@@ -166,3 +166,8 @@ def access(db: Database, phone_number_id: str) -> dict[str, Any] | None:
         " WHERE phone_number_id = %(id)s",
         {"id": phone_number_id},
     )
+
+
+def all_ids(db: Database) -> set[str]:
+    """Return Meta's ids of all numbers that are registered here."""
+    return {str(row["phone_number_id"]) for row in fetch_all(db, "SELECT phone_number_id FROM phone_numbers", {})}

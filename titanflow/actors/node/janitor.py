@@ -8,17 +8,19 @@ To have one more thing forgotten, add a Step to `steps`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import inbound_media, statuses
+from titanflow.storage import inbound_media, quarantine, statuses, webhook_files
 from titanflow.storage.database import Database
 from titanflow.supervision import GenServer, NoReply, Stop
 
 log = structlog.get_logger()
 
 _EVERY_MS = 60_000
+_QUARANTINE_DAYS = 15  # if webhooks are not kept otherwise
 _BREATH_MS = 50  # between two batches, so that a long list never holds anybody up
 
 
@@ -31,9 +33,19 @@ class Step:
     batch: int
 
 
-def steps(db: Database) -> list[Step]:
-    """Return all that is forgotten by and by, in order."""
+def steps(db: Database, *, webhook_folder: Path, webhook_days: int) -> list[Step]:
+    """Return all that is forgotten by and by, in order. webhook_folder: this host's (storage/webhook_files)."""
     return [
+        Step(
+            "webhooks as they came",
+            lambda: webhook_files.forget(webhook_folder, older_than_days=webhook_days, limit=50),
+            50,
+        ),
+        Step(
+            "unreadable webhooks",
+            lambda: quarantine.forget(db, older_than_days=webhook_days or _QUARANTINE_DAYS, limit=1_000),
+            1_000,
+        ),
         Step("parked statuses", lambda: statuses.forget_parked(db, older_than_days=7, limit=5_000), 5_000),
         Step("files that people sent", lambda: inbound_media.expire(db, older_than_days=90, limit=20), 20),
     ]

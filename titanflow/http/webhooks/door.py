@@ -35,7 +35,7 @@ class Door:
             self._refuse(address())
         batch = webhooks.parse(body)
         if len(batch):
-            webhook_ingestor.ingest(batch)
+            webhook_ingestor.ingest(batch, body)
 
     def _is_signed(self, body: bytes, header: str) -> bool:
         given = header.removeprefix("sha256=").encode("latin-1", "replace")
