@@ -34,7 +34,7 @@ _COUNTERS = """
 _FIRST = "SELECT min(id) FROM message_logs WHERE campaign_id = %(campaign_id)s"
 _HOURLY = """
     INSERT INTO stats_hourly (campaign_id, hour, number_id, template_id, sent)
-    SELECT campaign_id, date_trunc('hour', now()), number_id, template_id, count(*) FROM message_logs
+    SELECT campaign_id, date_bin('15 minutes', sent_at, 'epoch'), number_id, template_id, count(*) FROM message_logs
     WHERE campaign_id = %(campaign_id)s AND state = 'sent' GROUP BY 1, 2, 3, 4
 """
 
