@@ -2,11 +2,13 @@
 
 import random
 import threading
+from datetime import timedelta
 
 import pytest
 
-from tests.support.builders import ACampaign, a_campaign, a_sender, counts
-from titanflow.storage import alarms, claims, portfolios, reports
+from tests.support.builders import ACampaign, a_campaign, a_number, a_sender, a_template, counts
+from tests.support.inbox import a_conversation, a_reply, reply
+from titanflow.storage import alarms, claims, outbox, portfolios, reports
 from titanflow.storage.budget_claims import Taken, claim_within_budget
 from titanflow.storage.claims import Sender
 from titanflow.storage.counters import heal
@@ -332,3 +334,45 @@ def _most_people_in_a_day(db: Database) -> int:
         (len({phone for phone, at in rows if end - 86_400 < at <= end}) for _, end in rows),
         default=0,
     )
+
+
+def test_a_template_of_the_inbox_takes_a_place_unless_the_person_may_be_answered(db: Database) -> None:
+    portfolios.set_tier(db, _ACCOUNT, "TIER_50")
+    number_id = a_number(db)
+    template_id = a_template(db)
+    sender = a_sender(db, number_id)
+    with db.connection() as connection:
+        connection.execute("UPDATE templates SET category = 'UTILITY'")
+    strangers = [a_conversation(db, number_id, phone=f"+49151000001{n:02d}", wrote=None) for n in range(51)]
+    answered = a_conversation(db, number_id, phone="+4915100000999", wrote=timedelta(hours=1))
+    ids = [a_reply(db, one, template_id=template_id) for one in (*strangers, answered)]
+
+    taken = outbox.claim(db, sender=sender, limit=100, portfolio_id=_ACCOUNT)
+
+    assert [one.id for one in taken.claims] == [*ids[:50], ids[51]]
+    assert _used(db) == 50
+    last = reply(db, ids[50])
+    assert (last["state"], last["error_detail"], last["attempt"]) == ("queued", outbox.NO_PLACE_SENTENCE, 0)
+    portfolios.set_tier(db, _ACCOUNT, "TIER_250")
+    with db.connection() as connection:
+        connection.execute("UPDATE inbox_messages SET due_at = now() WHERE state = 'queued'")
+    assert [one.id for one in outbox.claim(db, sender=sender, limit=9, portfolio_id=_ACCOUNT).claims] == [ids[50]]
+    assert _used(db) == 51
+
+
+def test_a_place_that_a_reply_has_taken_stays_when_a_campaigns_message_gives_its_own_back(db: Database) -> None:
+    portfolios.set_tier(db, _ACCOUNT, "TIER_50")
+    campaign = a_campaign(db, contacts=2)
+    sender = a_sender(db, campaign.number_id)
+    conversation = a_conversation(db, campaign.number_id, phone=campaign.phones[0], wrote=None)
+    with db.connection() as connection:
+        connection.execute("UPDATE templates SET category = 'UTILITY'")
+    a_reply(db, conversation, template_id=campaign.template_id)
+    outbox.claim(db, sender=sender, limit=9, portfolio_id=_ACCOUNT)
+    taken = _take(db, campaign, sender)
+    assert _used(db) == 2
+
+    _settle(db, taken, "failed", 131026)
+    portfolios.keep(db)
+
+    assert _used(db) == 1

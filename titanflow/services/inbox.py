@@ -324,9 +324,9 @@ def _reason(row: Mapping[str, Any]) -> str | None:
     """Why a reply is where it is, in a sentence for people; None if there is nothing to tell."""
     match row["state"]:
         case "queued":
-            tried = f"Tried before: {row['error_detail']}" if row["error_detail"] else None
+            waits: str | None = row["error_detail"]
             held: str | None = row["held_by"]
-            return held or tried
+            return held or (f"Tried before: {waits}" if waits and row["error_code"] is not None else waits)
         case "in_doubt":
             return "It may have been sent: Meta's answer never came. Meta's own report will tell."
         case "excluded":

@@ -15,11 +15,14 @@ from psycopg.rows import class_row
 from titanflow.domain.phones import same_person
 from titanflow.storage.claims import IN_DOUBT_AFTER_S, Sender
 from titanflow.storage.database import Connection, Database
+from titanflow.storage.portfolios import WINDOW
 from titanflow.storage.settlements import Settlement
 
 # Meta's code for free-form messages outside of the service window, and what we say ourselves.
 WINDOW_CLOSED = 131047
 WINDOW_CLOSED_SENTENCE = "The service window closed before it could leave; nothing was sent"
+
+NO_PLACE_SENTENCE = "The portfolio's messaging limit is reached; it goes as soon as there is a place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Taken:
 
 # The oldest of each conversation, and nothing while an earlier one is on its way or waits for another attempt.
 _DUE = """
-    SELECT reply.id, conversation.phone, upload.media, reply.media_id
+    SELECT reply.id, conversation.phone, upload.media, reply.media_id, reply.template_id
     FROM inbox_messages AS reply
     JOIN conversations AS conversation ON conversation.id = reply.conversation_id
     CROSS JOIN LATERAL (
@@ -135,7 +138,8 @@ _WITHOUT_MEDIA = """
 """
 
 # A person who opted out of marketing may still be answered; whom an operator blacklisted is written nothing.
-_CLAIM = """
+# A template to somebody whose window is closed takes a place in the portfolio's budget, as budget_claims does.
+_CLAIM = f"""
     WITH lease AS MATERIALIZED (
         SELECT 1 FROM leases
         WHERE kind = 'number' AND resource_id = %(number_id)s AND epoch = %(epoch)s
@@ -153,66 +157,100 @@ _CLAIM = """
                CASE WHEN suppressed.wholly THEN 'blacklisted'
                     WHEN template.category = 'MARKETING' THEN suppressed.reason END AS excluded,
                reply.template_id IS NULL
-                   AND coalesce(conversation.last_inbound_at <= now() - interval '24 hours', true) AS too_late
+                   AND coalesce(conversation.last_inbound_at <= now() - interval '24 hours', true) AS too_late,
+               reply.template_id IS NOT NULL
+                   AND coalesce(conversation.last_inbound_at <= now() - interval '23 hours 59 minutes', true)
+                   AS takes_place,
+               counted.phone IS NOT NULL AS is_counted
         FROM inbox_messages AS reply
         JOIN conversations AS conversation ON conversation.id = reply.conversation_id
         LEFT JOIN templates AS template ON template.id = reply.template_id
         LEFT JOIN suppressed ON suppressed.id = reply.id
+        LEFT JOIN portfolio_people AS counted
+            ON counted.portfolio_id = %(portfolio_id)s AND counted.phone = conversation.phone
+            AND counted.counted_at > now() - {WINDOW}
         WHERE reply.id IN (SELECT id FROM unnest(%(ids)s::bigint[]) AS one (id))
           AND reply.state = 'queued' AND EXISTS (SELECT FROM lease)
         ORDER BY reply.id
         FOR UPDATE OF reply SKIP LOCKED
+    ), placed AS (
+        SELECT id FROM candidate WHERE takes_place AND NOT is_counted AND excluded IS NULL ORDER BY id
+        LIMIT (SELECT greatest(tier_limit - used, 0) FROM portfolios
+               WHERE id = %(portfolio_id)s AND tier_limit IS NOT NULL)  -- null: unlimited
+    ), verdict AS MATERIALIZED (
+        SELECT *, CASE WHEN excluded IS NOT NULL THEN 'excluded' WHEN too_late THEN 'failed'
+                       WHEN takes_place AND NOT is_counted AND id NOT IN (SELECT id FROM placed) THEN 'queued'
+                       ELSE 'claimed' END::reply_state AS state
+        FROM candidate
     ), decided AS (
         UPDATE inbox_messages AS reply
-        SET state = CASE WHEN excluded IS NOT NULL THEN 'excluded' WHEN too_late THEN 'failed'
-                         ELSE 'claimed' END::reply_state,
-            attempt = reply.attempt + CASE WHEN excluded IS NULL AND NOT too_late THEN 1 ELSE 0 END,
-            incarnation = %(epoch)s, claimed_at = now(),
-            due_at = CASE WHEN excluded IS NULL AND NOT too_late
-                          THEN now() + make_interval(secs => %(in_doubt_after_s)s) END,
-            error_code = CASE WHEN excluded IS NULL AND too_late THEN %(window_closed)s::integer END,
-            error_detail = CASE WHEN excluded IS NOT NULL THEN excluded WHEN too_late THEN %(too_late)s END,
-            failed_at = CASE WHEN excluded IS NULL AND too_late THEN now() END
-        FROM candidate WHERE reply.id = candidate.id
-        RETURNING reply.id, reply.attempt, candidate.phone AS to, reply.content, reply.template_id, reply.media_id,
-                  reply.state
+        SET state = verdict.state,
+            attempt = reply.attempt + (verdict.state = 'claimed')::integer,
+            incarnation = CASE WHEN verdict.state = 'claimed' THEN %(epoch)s ELSE reply.incarnation END,
+            claimed_at = CASE WHEN verdict.state = 'claimed' THEN now() ELSE reply.claimed_at END,
+            due_at = CASE verdict.state WHEN 'claimed' THEN now() + make_interval(secs => %(in_doubt_after_s)s)
+                                        WHEN 'queued' THEN now() + interval '1 minute' END,
+            error_code = CASE WHEN verdict.state = 'failed' THEN %(window_closed)s::integer END,
+            error_detail = CASE verdict.state WHEN 'excluded' THEN excluded WHEN 'failed' THEN %(too_late)s
+                                              WHEN 'queued' THEN %(no_place)s END,
+            failed_at = CASE WHEN verdict.state = 'failed' THEN now() END
+        FROM verdict WHERE reply.id = verdict.id
+        RETURNING reply.id, reply.attempt, verdict.phone AS to, reply.content, reply.template_id, reply.media_id,
+                  reply.state, verdict.takes_place
+    ), people AS (
+        INSERT INTO portfolio_people (portfolio_id, phone, counted_at)
+        SELECT portfolio.id, decided.to, clock_timestamp()
+        FROM decided JOIN portfolios AS portfolio ON portfolio.id = %(portfolio_id)s
+        WHERE decided.state = 'claimed' AND takes_place
+        ON CONFLICT (portfolio_id, phone) DO UPDATE SET counted_at = EXCLUDED.counted_at
+        RETURNING (xmax = 0) AS is_new
+    ), used AS (
+        UPDATE portfolios SET used = used + (SELECT count(*) FROM people WHERE is_new)
+        WHERE id = %(portfolio_id)s AND EXISTS (SELECT FROM people WHERE is_new)
     )
     SELECT decided.id, attempt, "to", content, template_id, upload.meta_media_id
     FROM decided
     LEFT JOIN media_uploads AS upload
         ON upload.media_id = decided.media_id AND upload.number_id = %(number_id)s
     WHERE decided.state = 'claimed' ORDER BY decided.id
-"""
+"""  # noqa: S608  (constants only)
+
+_LOCK_PORTFOLIO = "SELECT FROM portfolios WHERE id = %(portfolio_id)s FOR NO KEY UPDATE"
 
 
-def claim(db: Database, *, sender: Sender, limit: int) -> Taken:
+def claim(db: Database, *, sender: Sender, limit: int, portfolio_id: str | None = None) -> Taken:
     """Take due replies of a number, durably, before any byte leaves: at most one of each conversation.
 
-    What may not be sent any more becomes `excluded` or `failed` here. Nothing is taken unless the sender holds the
-    lease. Raises StorageUnavailable: what was claimed, if anything, will be found in doubt.
+    portfolio_id: set if the number's portfolio has a messaging limit. What may not be sent any more becomes `excluded`
+    or `failed` here. Nothing is taken unless the sender holds the lease.
+    Raises StorageUnavailable: what was claimed, if anything, will be found in doubt.
     """
     with db.connection() as connection:
         due = connection.execute(_DUE, {"number_id": sender.number_id, "limit": limit}).fetchall()
-        hopeless = [reply_id for reply_id, _, media, _ in due if media == "hopeless"]
+        hopeless = [row[0] for row in due if row[2] == "hopeless"]
         if hopeless:
             connection.execute(_WITHOUT_MEDIA, {"hopeless": hopeless})
-        missing = sorted({media_id for _, _, media, media_id in due if media == "missing"})
-        ready = [(reply_id, phone) for reply_id, phone, media, _ in due if media == "ready"]
-        people = [(reply_id, form) for reply_id, phone in ready for form in same_person(phone)]
+        missing = sorted({row[3] for row in due if row[2] == "missing"})
         more = len(due) == limit and not missing
+        ready = [row for row in due if row[2] == "ready"]
+        people = [(reply_id, form) for reply_id, phone, *_ in ready for form in same_person(phone)]
         if not people:
             return Taken([], missing, more)
         parameters: dict[str, Any] = {
             "number_id": sender.number_id,
             "node_id": sender.node_id,
             "epoch": sender.epoch,
+            "portfolio_id": portfolio_id,
             "ids": [reply_id for reply_id, _ in people],
             "phones": [phone for _, phone in people],
             "in_doubt_after_s": IN_DOUBT_AFTER_S,
             "window_closed": WINDOW_CLOSED,
             "too_late": WINDOW_CLOSED_SENTENCE,
+            "no_place": NO_PLACE_SENTENCE,
         }
-        with connection.cursor(row_factory=class_row(ReplyClaim)) as cursor:
+        with connection.transaction(), connection.cursor(row_factory=class_row(ReplyClaim)) as cursor:
+            if portfolio_id is not None and any(row[4] is not None for row in ready):
+                connection.execute(_LOCK_PORTFOLIO, parameters)  # first, so that the claim sees what others counted
             return Taken(cursor.execute(_CLAIM, parameters).fetchall(), missing, more)
 
 

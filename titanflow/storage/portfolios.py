@@ -46,6 +46,20 @@ _SET_TIER = """
     ON CONFLICT (id) DO UPDATE SET tier = EXCLUDED.tier, tier_limit = EXCLUDED.tier_limit, updated_at = now()
 """
 
+# Templates of the inbox that people got outside of their service windows (storage/outbox): they count as well.
+_BY_REPLIES = f"""
+    SELECT conversation.phone, max(reply.claimed_at) AS counted_at
+    FROM conversations AS conversation
+    JOIN inbox_messages AS reply ON reply.conversation_id = conversation.id
+    WHERE conversation.number_id IN ({_NUMBERS}) AND reply.direction = 'outbound' AND reply.template_id IS NOT NULL
+      AND reply.claimed_at > now() - {WINDOW} AND reply.at > now() - interval '7 days'
+      AND reply.state IN ('queued', 'claimed', 'in_doubt', 'sent', 'delivered', 'read')
+      AND NOT EXISTS (
+          SELECT FROM inbox_messages AS theirs
+          WHERE theirs.conversation_id = conversation.id AND theirs.direction = 'inbound'
+            AND theirs.at BETWEEN reply.claimed_at - interval '23 hours 59 minutes' AND reply.claimed_at)
+"""  # noqa: S608  (constants only)
+
 # Whoever was claimed without a count, while the portfolio had no limit or its senders did not know of it yet.
 _RECOUNT = f"""
     WITH reached AS (
@@ -57,9 +71,11 @@ _RECOUNT = f"""
           AND message.claimed_at > now() - {WINDOW} AND message.state IN {COUNTING}
           AND message.number_id IN ({_NUMBERS})
         GROUP BY contact.phone
+        UNION ALL
+        {_BY_REPLIES} GROUP BY conversation.phone
     ), counted AS (
         INSERT INTO portfolio_people AS person (portfolio_id, phone, counted_at)
-        SELECT %(portfolio_id)s, phone, counted_at FROM reached
+        SELECT %(portfolio_id)s, phone, max(counted_at) FROM reached GROUP BY phone
         ON CONFLICT (portfolio_id, phone) DO UPDATE
         SET counted_at = EXCLUDED.counted_at WHERE person.counted_at < EXCLUDED.counted_at
         RETURNING (xmax = 0) AS is_new
@@ -92,14 +108,17 @@ _RECHECK = f"""
                      ORDER BY id LIMIT %(limit)s)
         RETURNING phone
     ), truth AS MATERIALIZED (
-        SELECT one.phone, (
+        SELECT one.phone, greatest((
             SELECT max(message.claimed_at)
             FROM contacts AS contact
             JOIN message_logs AS message
                 ON message.campaign_id = contact.campaign_id AND message.contact_id = contact.id
             WHERE contact.phone = one.phone AND message.claimed_at > now() - {WINDOW}
               AND message.state IN {COUNTING} AND message.number_id IN ({_NUMBERS})
-        ) AS counted_at
+        ), (
+            SELECT reached.counted_at FROM ({_BY_REPLIES} AND conversation.phone = one.phone
+                                            GROUP BY conversation.phone) AS reached
+        )) AS counted_at
         FROM (SELECT DISTINCT phone FROM noted) AS one
     ), given_back AS (
         DELETE FROM portfolio_people AS person USING truth

@@ -90,7 +90,7 @@ class ReplySender(GenServer):
         if grant.count == 0:
             self._look_in(grant.wait_ms)
             return
-        taken = outbox.claim(self._db, sender=grant.sender, limit=grant.count)
+        taken = outbox.claim(self._db, sender=grant.sender, limit=grant.count, portfolio_id=grant.portfolio_id)
         for media_id in taken.missing_media:
             media_uploader.want(media_id, self._number_id)
         for claim in taken.claims:
