@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         if not self.secret_key:
             raise _missing(
                 "SECRET_KEY",
-                "it encrypts access tokens and signs cookies",
+                "it encrypts access tokens",
                 "Set it to a random text of at least 16 characters, e.g. from `openssl rand -hex 32`.",
             )
         return tuple(secret.get_secret_value() for secret in self.secret_key)

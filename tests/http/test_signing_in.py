@@ -192,3 +192,4 @@ def test_many_addresses_that_guess_together_are_stopped_together(stage: Stage) -
 
     assert 429 in answers
     assert answers.count(401) <= 30
+    assert "pin_guessed" in {one["kind"] for one in stage.api.get("/api/v1/alarms")["items"]}

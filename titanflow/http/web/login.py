@@ -25,7 +25,7 @@ class Login:
             raise ConfigurationError("ADMIN_PIN is not set")
         self._db = context.db
         self._pin = Pin(pin.get_secret_value())
-        self._tries = Tries(context.fast_copy)
+        self._tries = Tries(context.db, context.fast_copy)
 
     def on_get(self, _: falcon.Request, response: falcon.Response) -> None:
         """Show the form."""

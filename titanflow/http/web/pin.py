@@ -14,7 +14,9 @@ import structlog
 from titanflow.domain import lockout
 from titanflow.domain.lockout import Record, Rule
 from titanflow.errors import StorageUnavailable, TooManyRequests
-from titanflow.storage import redis_keys
+from titanflow.storage import alarms, redis_keys
+from titanflow.storage.alarms import Alarm
+from titanflow.storage.database import Database
 from titanflow.storage.fast_copy import FastCopy
 from titanflow.supervision import Busy, NativeThread
 
@@ -51,8 +53,8 @@ class Tries:
     So Redis away, or emptied, costs only that each process counts for itself.
     """
 
-    def __init__(self, fast_copy: FastCopy) -> None:
-        self._fast_copy = fast_copy
+    def __init__(self, db: Database, fast_copy: FastCopy) -> None:
+        self._db, self._fast_copy = db, fast_copy
         self._own: OrderedDict[str, Record] = OrderedDict()
 
     def count(self, address: str) -> None:
@@ -61,6 +63,8 @@ class Tries:
             wait_s = self._wait_s(who, rule)
             if wait_s > 0:
                 seconds = math.ceil(wait_s)
+                if who == _EVERYBODY and seconds == rule.first_s:  # the first that is refused, not all who follow
+                    self._tell_operator()
                 log.warning("login.refused", address=address, over_all=who == _EVERYBODY, wait_s=seconds)
                 what = "Too many wrong PINs" if who == address else "Too many people try PINs right now"
                 fix = f"Try again in {_words(seconds)}."
@@ -73,6 +77,15 @@ class Tries:
             self._fast_copy.forget(redis_keys.login_tries(address))
         except StorageUnavailable:
             log.warning("login.not_forgiven", address=address)
+
+    def _tell_operator(self) -> None:
+        fix = "Choose a long ADMIN_PIN and keep those addresses away at the proxy. Tokens and commands go on working."
+        alarm = Alarm("pin_guessed", "server", "pages", "Many addresses try PINs, so nobody can sign in", fix)
+        try:
+            with self._db.connection() as connection:
+                alarms.raise_alarm(connection, alarm)
+        except StorageUnavailable as error:
+            log.warning("alarm.not_raised", kind=alarm.kind, why=error.why)
 
     def _wait_s(self, who: str, rule: Rule) -> float:
         now = time.time()
