@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from tests.support.builders import a_campaign, a_sender, claimed, counts
 from titanflow.storage import message_lists, reports, statuses
+from titanflow.storage.counters import heal
 from titanflow.storage.database import Database
 from titanflow.storage.message_lists import Filters
 from titanflow.storage.settlements import Settlement, settle
@@ -62,3 +63,26 @@ def test_a_person_counts_once_however_many_attempts_it_took(db: Database) -> Non
     assert stats["failed"] == {}
     for part in (*stats["templates"], *stats["numbers"]):
         assert (part["sent"], part["delivered"], part["failed"]) == (1, 1, 0)
+
+
+def test_what_meta_charges_is_counted_once_and_recounted(db: Database) -> None:
+    campaign = a_campaign(db, contacts=3)
+    claims = claimed(db, campaign, a_sender(db, campaign.number_id))
+    words = ("marketing", "marketing", "service/free_customer_service")
+    rows = [
+        StatusRow(f"w{one.log_id}", status, _AT, one.log_id, 1, pricing=word)
+        for one, word in zip(claims, words, strict=True)
+        for status in ("sent", "delivered", "read")
+    ]
+    for row in [*rows, *rows]:
+        with db.transaction() as transaction:
+            statuses.apply(transaction, [row], node_id=1)
+
+    told = {"marketing": 2, "service/free_customer_service": 1}
+    assert reports.stats(db, campaign.id)["pricing"] == told
+    assert reports.audit(db, campaign.id)["counter_drift"] == 0
+    with db.connection() as connection:
+        connection.execute("UPDATE stats_pricing SET count = count + 5 WHERE pricing = 'marketing'")
+    assert reports.audit(db, campaign.id)["counter_drift"] == 5
+    assert heal(db, campaign.id) == {"stats_pricing": 5}
+    assert reports.stats(db, campaign.id)["pricing"] == told

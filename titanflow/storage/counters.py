@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from titanflow.storage import alarms
 from titanflow.storage.alarms import Alarm
 from titanflow.storage.database import Database
+from titanflow.storage.prices import HEAL_PRICES
 from titanflow.storage.roll_ups import HEAL_FAILURES, HEAL_HOURLY, HEAL_REPLY_TIMES
 
 STATES = (
@@ -105,7 +106,12 @@ _HEAL = """
 """
 
 
-_ROLL_UPS = (("stats_hourly", HEAL_HOURLY), ("stats_failures", HEAL_FAILURES), ("reply_times", HEAL_REPLY_TIMES))
+_ROLL_UPS = (
+    ("stats_hourly", HEAL_HOURLY),
+    ("stats_failures", HEAL_FAILURES),
+    ("reply_times", HEAL_REPLY_TIMES),
+    ("stats_pricing", HEAL_PRICES),
+)
 
 
 @dataclass(frozen=True, slots=True)

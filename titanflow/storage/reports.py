@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from titanflow.storage import prices
 from titanflow.storage.counters import COUNTED, REASONS_DRIFT, STATE_OF_CONTACT, STATES, read
 from titanflow.storage.database import Database
+from titanflow.storage.prices import PRICES_DRIFT
 from titanflow.storage.roll_ups import (
     FAILURES_DRIFT,
     HOURLY_AMOUNT,
@@ -49,6 +51,7 @@ def stats(db: Database, campaign_id: int) -> dict[str, Any]:
         "counts": counts.by_state,
         "excluded": {row["reason"]: row["count"] for row in reasons if row["state"] == "excluded"},
         "failed": {row["reason"]: row["count"] for row in reasons if row["state"] == "failed"},
+        "pricing": prices.of_campaign(db, campaign_id),
         "numbers": numbers,
         "templates": templates,
     }
@@ -75,13 +78,15 @@ _AUDIT = f"""
         WHERE campaign.id = %(id)s
     ), truth AS (
         SELECT state, count(*) AS count FROM one GROUP BY state
-    ), {COUNTED}, {REASONS_DRIFT}, {HOURLY_DRIFT}, {FAILURES_DRIFT}, {REPLY_TIMES_DRIFT}
+    ), {COUNTED}, {REASONS_DRIFT}, {HOURLY_DRIFT}, {FAILURES_DRIFT}, {REPLY_TIMES_DRIFT},
+    {PRICES_DRIFT}
     SELECT (SELECT jsonb_object_agg(state, count) FROM truth) AS counts,
            (SELECT coalesce(sum(abs(coalesce(truth.count, 0) - coalesce(counted.count, 0))), 0)::bigint
             FROM truth FULL JOIN counted USING (state))
              + (SELECT coalesce(sum(abs(delta)), 0)::bigint FROM reasons_drift)
              + (SELECT {HOURLY_AMOUNT} FROM hourly_drift) + (SELECT {REPLY_TIMES_AMOUNT} FROM reply_times_drift)
-             + (SELECT coalesce(sum(abs(delta)), 0)::bigint FROM failures_drift) AS counter_drift,
+             + (SELECT coalesce(sum(abs(delta)), 0)::bigint FROM failures_drift)
+             + (SELECT coalesce(sum(abs(delta)), 0)::bigint FROM prices_drift) AS counter_drift,
            (SELECT count(*) - count(DISTINCT phone) FROM one)
              + (SELECT count(wamid) - count(DISTINCT wamid) FROM one)
              + (SELECT count(*) FROM message_logs AS message WHERE message.campaign_id = %(id)s

@@ -131,6 +131,7 @@ class CampaignStats(Answer):
     counts: Counts
     excluded: dict[str, int] = Field(description="Reason -> people")
     failed: dict[str, int] = Field(description="Meta's code, or `unknown` -> people")
+    pricing: dict[str, int] = Field(description="What Meta charges, `marketing` or `service/not_billable` -> messages")
     numbers: list[NumberShare]
     templates: list[TemplateShare]
     rate_now: float = Field(description="Accepted messages a second, over 5 s")
