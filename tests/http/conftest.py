@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import conformance
+from tests.support.in_process_api import Api, an_api
+from tests.support.servers import fresh_database
+from titanflow.embedded import EmbeddedServers
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +15,15 @@ def _answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     judge = conformance.watch(monkeypatch)
     yield
     assert not judge.faults, "answers that differ from what @operation says:\n" + "\n".join(judge.faults[:20])
+
+
+@pytest.fixture(scope="module")
+def shared_api(
+    servers: EmbeddedServers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """The app in the test's process on one database a module: for tests that don't get into each other's way."""
+    with (
+        fresh_database(servers, template=migrated_template) as url,
+        an_api(url, servers.urls.redis_url, tmp_path_factory.mktemp("api")) as made,
+    ):
+        yield made

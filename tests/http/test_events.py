@@ -97,21 +97,19 @@ def test_what_is_no_campaign_is_404_and_a_token_is_needed(stage: Stage) -> None:
 
 def test_fifty_listeners_are_all_told_and_let_go(stage: Stage) -> None:
     campaign_id = _campaign(stage)
-    listeners = [_listen(stage, campaign_id) for _ in range(50)]
-    for listener in listeners:
-        listener.until("stats")
+    listeners = [_listen(stage, campaign_id if n % 2 else None) for n in range(50)]
     assert _listeners(stage) >= 50
 
     stage.api.post(f"/api/v1/campaigns/{campaign_id}/cancel")
 
     for listener in listeners:
-        listener.until("state", state="cancelled")
+        listener.until("state", state="cancelled", campaign_id=campaign_id)
         listener.close()
     deadline = time.monotonic() + 60
-    while _listeners(stage) >= 50:  # it is noticed when something is written to them
+    while _listeners(stage) > 25:  # it is noticed when something is written: to those who hear of all campaigns
         assert time.monotonic() < deadline
-        stage.api.post(f"/api/v1/campaigns/{campaign_id}/cancel")
-        time.sleep(0.5)
+        _campaign(stage)
+        time.sleep(0.2)
 
 
 def test_a_server_that_stops_ends_its_streams_at_once(stage: Stage) -> None:

@@ -10,9 +10,7 @@ import pytest
 
 from tests.support.builders import ACampaign, a_campaign, a_sender, claimed
 from tests.support.in_process_api import Api, an_api
-from tests.support.servers import fresh_database
 from titanflow.domain.live import NumberLive
-from titanflow.embedded import EmbeddedServers
 from titanflow.storage.counters import STATES
 from titanflow.storage.database import Database
 from titanflow.storage.settlements import Settlement, settle
@@ -26,16 +24,6 @@ _LIMITS = ("rate", "throttled", "tier", "paused", "empty", "concurrency", "datab
 @pytest.fixture
 def api(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Api]:
     with an_api(database_url, redis_url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def shared(servers: EmbeddedServers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """One database for the whole walk: each case has a person and a campaign of its own."""
-    with (
-        fresh_database(servers, template=migrated_template) as url,
-        an_api(url, servers.urls.redis_url, tmp_path_factory.mktemp("walk")) as made,
-    ):
         yield made
 
 
@@ -160,8 +148,8 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.state}-{case.reason or case.waits_for or case.got_it}")
-def test_every_state_and_reason_has_its_sentence(shared: Api, case: Case) -> None:
-    api = shared
+def test_every_state_and_reason_has_its_sentence(shared_api: Api, case: Case) -> None:
+    api = shared_api
     campaign = a_campaign(api.db, contacts=1, first_phone=491510001000 + CASES.index(case))
     [phone] = campaign.phones
     if case.message or case.state == "claimed":

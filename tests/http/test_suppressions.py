@@ -120,12 +120,12 @@ def test_every_change_says_in_the_audit_log_what_was_there_before(api: Api) -> N
         {"note": "\0"},
     ],
 )
-def test_what_would_break_the_rules_is_refused(api: Api, body: dict[str, str]) -> None:
+def test_what_would_break_the_rules_is_refused(shared_api: Api, body: dict[str, str]) -> None:
     """A source that the engine writes would let START lift what a CRM has put there."""
-    assert api.ask("PUT", f"/suppressions/{_PHONE}", body).status_code == 422
-    assert api.ask("GET", f"/suppressions/{_PHONE}").status_code == 404
+    assert shared_api.ask("PUT", f"/suppressions/{_PHONE}", body).status_code == 422
+    assert shared_api.ask("GET", f"/suppressions/{_PHONE}").status_code == 404
 
 
 @pytest.mark.parametrize("written", ["0151234567", "abc", "+", "12", "+49151x", "9" * 30])
-def test_what_is_no_phone_is_422(api: Api, written: str) -> None:
-    assert api.ask("GET", f"/suppressions/{written}").json["code"] == "invalid_phone"
+def test_what_is_no_phone_is_422(shared_api: Api, written: str) -> None:
+    assert shared_api.ask("GET", f"/suppressions/{written}").json["code"] == "invalid_phone"
