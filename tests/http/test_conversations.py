@@ -336,3 +336,21 @@ def test_replies_go_before_a_campaign_and_the_rate_of_both_holds(stage: Stage) -
     assert on_stage.stats(stage, campaign_id)["counts"]["pending"] > 0
     assert stage.meta.get("/_sandbox/summary")["max_rate_1s_by_number"]["7101"] <= 50
     on_stage.completed(stage, campaign_id)
+
+
+def test_a_reply_waits_for_a_paused_number_and_says_so(stage: Stage) -> None:
+    person = "4915177700016"
+    _writes(stage, person, "7102")
+    stage.api.post("/api/v1/phone-numbers/7102/pause")
+    _, made = _say(stage, person, {"text": "later"})
+    waiting = _message(stage, person, made["id"])
+    assert (waiting["state"], waiting["delivery"]["reason"]) == (
+        "queued", "The number is paused: Paused by an operator")  # fmt: skip
+    _, other = _say(stage, person, {"text": "never"})
+    path = f"/api/v1/conversations/{person}/messages/{other['id']}"
+    assert on_stage.ask(stage, "DELETE", path)[1]["state"] == "cancelled"
+    assert _sent_to(stage, person) == []
+
+    stage.api.post("/api/v1/phone-numbers/7102/resume")
+    _reaches(stage, person, made["id"], "sent", "read", "delivered", "failed")
+    assert [row["echo"] for row in _sent_to(stage, person)] == [f"r:{made['id']}:1"]
