@@ -67,6 +67,8 @@ def test_whatever_is_wrong_is_found_counted_and_mended(
         assert connection.execute(damage).rowcount > 0
 
     assert reports.audit(db, busy.id)["counter_drift"] == sum(map(abs, found.values()))
+    if set(found) <= {"stats_hourly", "stats_failures", "reply_times"}:
+        assert heal(db, busy.id, roll_ups=False) == {}  # the quick half, which leaves them
     assert heal(db, busy.id) == found
 
     assert heal(db, busy.id) == {}

@@ -139,12 +139,12 @@ def read(db: Database, campaign_id: int) -> Counts:
     return Counts({state: int(count or 0) for state, count in zip(STATES, row, strict=True)})
 
 
-def heal(db: Database, campaign_id: int) -> dict[str, int]:
+def heal(db: Database, campaign_id: int, *, roll_ups: bool = True) -> dict[str, int]:
     """Recount a campaign from its rows and correct counters, reasons and roll-ups.
 
     Returns what was wrong, {} unless there is a bug: what states and reasons ("failed: 131026") lacked, and by how many
     messages roll-ups differed. Each recount and its counters are read in one snapshot and the difference is added, so
-    that changes which commit meanwhile stay right.
+    that changes which commit meanwhile stay right. roll_ups: those too, which takes several times as long.
     """
     campaign = {"id": campaign_id}
     with db.transaction() as transaction:
@@ -153,7 +153,7 @@ def heal(db: Database, campaign_id: int) -> dict[str, int]:
         if drift:
             transaction.execute(_HEAL, {"campaign_id": campaign_id, **dict.fromkeys(STATES, 0), **drift})
         drift |= {str(reason): int(delta) for reason, delta in transaction.execute(_HEAL_REASONS, campaign)}
-        for table, statement in _ROLL_UPS:
+        for table, statement in _ROLL_UPS if roll_ups else ():
             row = transaction.execute(statement, campaign).fetchone()
             if row and row[0]:
                 drift[table] = int(row[0])
