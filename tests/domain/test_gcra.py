@@ -77,6 +77,26 @@ def test_a_stalled_hub_never_ends_in_more_than_the_rate(stalls: list[int], mps: 
     assert _worst_second(left) <= mps
 
 
+@given(
+    mps=st.integers(10, 1000),
+    stalls=st.dictionaries(st.integers(0, 400), st.integers(1, 200 * _MS), max_size=8),
+)
+def test_a_process_that_stands_still_before_a_write_never_fills_a_second(mps: int, stalls: dict[int, int]) -> None:
+    """The clock was looked at, then the core went to others: the bytes are out later than they were said to be."""
+    gate = Gate(mps, now_ns=0, lease_until_ns=10**18)
+    now_ns, out = 2 * _SECOND, []
+    while len(out) < 400:
+        at_ns = gate.reserve(now_ns)
+        assert at_ns is not None
+        now_ns = max(now_ns, at_ns)
+        if gate.leave(at_ns, now_ns):
+            now_ns += stalls.get(len(out), 0)
+            out.append(now_ns)
+            gate.has_left(now_ns)
+
+    assert _worst_second(out) <= mps
+
+
 def test_a_hub_that_is_often_late_uses_nearly_all_of_the_allowance() -> None:
     """Timers that come up to 5 ms late, and one in fifty 40 ms, cost nothing: what they miss is made up."""
     rng = random.Random(5)

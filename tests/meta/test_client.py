@@ -38,6 +38,10 @@ def _client(port: int) -> MetaClient:
     return MetaClient(f"http://127.0.0.1:{port}", "v25.0", "7", "token", concurrency=2)
 
 
+def _unheard() -> None:
+    pass
+
+
 def test_the_gate_is_asked_with_the_connection_open_and_nothing_written() -> None:
     """Decision 0004: a handshake behind the gate shifted departures, and a second held more than its rate."""
     meta = _Meta(_ANSWER)
@@ -47,16 +51,29 @@ def test_the_gate_is_asked_with_the_connection_open_and_nothing_written() -> Non
         seen.append((meta.connected.wait(timeout=5), meta.read))
         return True
 
-    assert _client(meta.port).send_template("+491", {}, "m:1:1", may_leave=may_leave) == Accepted("wamid.One")
+    assert _client(meta.port)._X_ == Accepted("wamid.One")
     assert seen == [(True, b"")]
     assert b'"biz_opaque_callback_data":"m:1:1"' in meta.read
+
+
+def test_the_gate_hears_when_the_bytes_are_out() -> None:
+    meta = _Meta(_ANSWER)
+    told: list[str] = []
+
+    def may_leave() -> bool:
+        told.append("asked")
+        return True
+
+    _client(meta.port).send_template("+491", {}, "m:1:1", may_leave=may_leave, has_left=lambda: told.append("left"))
+
+    assert told == ["asked", "left"]
 
 
 def test_a_closed_gate_lets_nothing_out() -> None:
     meta = _Meta(_ANSWER)
     client = _client(meta.port)
 
-    outcome = client.send_template("+491", {}, "m:1:1", may_leave=lambda: False)
+    outcome = client.send_template("+491", {}, "m:1:1", may_leave=lambda: False, has_left=_unheard)
 
     assert isinstance(outcome, Rejected)
     assert outcome.rule is LEASE_LOST
@@ -68,16 +85,20 @@ def test_a_closed_gate_lets_nothing_out() -> None:
 def test_a_refused_connection_is_surely_not_sent() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        outcome = _client(probe.getsockname()[1]).send_template("+491", {}, "m:1:1", may_leave=lambda: True)
+        outcome = _client(probe.getsockname()[1]).send_template(
+            "+491", {}, "m:1:1", may_leave=lambda: True, has_left=_unheard
+        )
     assert isinstance(outcome, Rejected)
     assert outcome.rule is NOT_CONNECTED
 
 
 def test_a_connection_closed_without_an_answer_is_uncertain() -> None:
-    outcome = _client(_Meta(b"").port).send_template("+491", {}, "m:1:1", may_leave=lambda: True)
+    outcome = _client(_Meta(b"").port).send_template("+491", {}, "m:1:1", may_leave=lambda: True, has_left=_unheard)
     assert isinstance(outcome, Uncertain)
 
 
 def test_an_answer_cut_short_is_uncertain() -> None:
-    outcome = _client(_Meta(_ANSWER[:-5]).port).send_template("+491", {}, "m:1:1", may_leave=lambda: True)
+    outcome = _client(_Meta(_ANSWER[:-5]).port).send_template(
+        "+491", {}, "m:1:1", may_leave=lambda: True, has_left=_unheard
+    )
     assert isinstance(outcome, Uncertain)

@@ -66,16 +66,33 @@ class MetaClient:
             "Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: "
         ).encode("ascii")
 
-    def send_template(self, to: str, template: dict[str, Any], echo: str, *, may_leave: Callable[[], bool]) -> Outcome:
+    def send_template(
+        self,
+        to: str,
+        template: dict[str, Any],
+        echo: str,
+        *,
+        may_leave: Callable[[], bool],
+        has_left: Callable[[], None],
+    ) -> Outcome:
         """POST one template message, as `send` does. template: as CompiledTemplate.render makes it."""
-        return self.send(to, {"type": "template", "template": template}, echo, may_leave=may_leave)
+        content = {"type": "template", "template": template}
+        return self.send(to, content, echo, may_leave=may_leave, has_left=has_left)
 
-    def send(self, to: str, content: Mapping[str, Any], echo: str, *, may_leave: Callable[[], bool]) -> Outcome:
+    def send(
+        self,
+        to: str,
+        content: Mapping[str, Any],
+        echo: str,
+        *,
+        may_leave: Callable[[], bool],
+        has_left: Callable[[], None],
+    ) -> Outcome:
         """POST one message and wait for the answer, at most ANSWER_TIMEOUT_S. Never raises, never repeats.
 
         to: E.164 with the plus, or a business-scoped user id. content: Meta's object with its `type`. echo:
         domain/echo.py. may_leave: asked with the connection open and the bytes ready, and may wait; only the write
-        follows. False: nothing leaves.
+        follows. False: nothing leaves. has_left: told right after the write.
         """
         body = orjson.dumps(
             {
@@ -97,6 +114,7 @@ class MetaClient:
                 reusable = True
                 return Rejected(LEASE_LOST, "nothing may leave from here any more")
             sock.sendall(request)
+            has_left()
             answer = self._read(sock)
             reusable = not answer.should_close()
         except TimeoutError:

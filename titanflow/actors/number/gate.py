@@ -47,7 +47,7 @@ class Gate:
         return at_ns
 
     def leave(self, at_ns: int, now_ns: int) -> bool:
-        """Say that the asker leaves now, at or after the moment it reserved.
+        """Say that the asker leaves now, at or after the moment it reserved. It tells `has_left` afterwards.
 
         False: closed, far too late, or the last second holds as many as it may. Then reserve again.
         """
@@ -59,6 +59,15 @@ class Gate:
         self._left.append(now_ns)
         self.departed += 1
         return True
+
+    def has_left(self, now_ns: int) -> None:
+        """Say that the bytes of the latest departure are on their way. It counts from now.
+
+        The process may have stood still between the last look at the clock and the write, for as long as a busy
+        machine likes; counted from before, that message and those that follow would arrive closer than they left.
+        """
+        if self._left and self._left[-1] < now_ns:
+            self._left[-1] = now_ns
 
     def _is_full(self, now_ns: int) -> bool:
         left = self._left

@@ -58,6 +58,7 @@ class ReplyWorker(GenServer):
                     content_for_meta(claim),
                     echo.encode_reply(claim.id, claim.attempt),
                     may_leave=lambda: departs(self, gate),
+                    has_left=lambda: gate.has_left(self.now_ns()),
                 )
                 cast(self._recorder, DeliveredReply(claim.id, claim.attempt, claim.template_id, outcome))
                 cast(self._sender, Ready(self.pid, outcome))

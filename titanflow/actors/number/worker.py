@@ -83,7 +83,11 @@ class Worker(GenServer):
             return Rejected(MISSING_VALUE, template.sentence())
         echoed = echo.encode(message.log_id, message.attempt)
         return self._client.send_template(
-            message.phone, template, echoed, may_leave=lambda: departs(self, message.gate)
+            message.phone,
+            template,
+            echoed,
+            may_leave=lambda: departs(self, message.gate),
+            has_left=lambda: message.gate.has_left(self.now_ns()),
         )
 
 
