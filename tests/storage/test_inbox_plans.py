@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.servers import fresh_database
 from titanflow import embedded
-from titanflow.storage import conversations, outbox
+from titanflow.storage import conversations, desired, outbox
 from titanflow.storage.conversations import Filters, Position
 from titanflow.storage.database import Database
 
@@ -101,6 +101,11 @@ def test_messages_and_the_outbox_are_read_by_index(full: Database) -> None:
     plan = _plan(full, outbox._DUE, {"number_id": 3, "limit": 8})
     assert "inbox_messages_outbox" in plan, plan
     assert "Seq Scan on inbox_messages" not in plan, plan
+    plan = _plan(full, desired._NUMBERS, {})  # asked each second, by each node
+    assert "inbox_messages_outbox" in plan, plan
+    assert "Seq Scan on inbox_messages" not in plan, plan
+    plan = _plan(full, outbox._DOUBT, {"number_id": 3, "epoch": 7})
+    assert "inbox_messages_outbox" in plan, plan
 
 
 def test_lists_and_searches_find_what_there_is_and_soon(full: Database) -> None:
