@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
+from titanflow.storage import arrays
 from titanflow.storage.database import Connection, Database
 from titanflow.storage.effects import EFFECTS
 from titanflow.storage.roll_ups import OLD_TIMES, TIMES
@@ -150,14 +151,14 @@ def apply(transaction: Connection, statuses: Sequence[StatusRow], *, node_id: in
 def _parameters(statuses: Sequence[StatusRow], node_id: int) -> dict[str, Any]:
     return {
         "node_id": node_id,
-        "log_ids": [one.log_id for one in statuses],
-        "attempts": [one.attempt for one in statuses],
-        "wamids": [one.wamid for one in statuses],
-        "statuses": [one.status for one in statuses],
-        "ats": [one.at for one in statuses],
-        "error_codes": [one.error_code for one in statuses],
-        "error_details": [one.error_detail for one in statuses],
-        "pricings": [one.pricing for one in statuses],
+        "log_ids": arrays.numbers([one.log_id for one in statuses]),
+        "attempts": arrays.numbers([one.attempt for one in statuses]),
+        "wamids": arrays.texts([one.wamid for one in statuses]),
+        "statuses": arrays.texts([one.status for one in statuses]),
+        "ats": arrays.times([one.at for one in statuses]),
+        "error_codes": arrays.numbers([one.error_code for one in statuses]),
+        "error_details": arrays.texts([one.error_detail for one in statuses]),
+        "pricings": arrays.texts([one.pricing for one in statuses]),
     }
 
 
