@@ -84,7 +84,8 @@ def test_a_stalled_hub_never_ends_in_more_than_the_rate(stalls: list[int], mps: 
 def test_a_process_that_stands_still_before_a_write_never_fills_a_second(mps: int, stalls: dict[int, int]) -> None:
     """The clock was looked at, then the core went to others: the bytes are out later than they were said to be."""
     gate = Gate(mps, now_ns=0, lease_until_ns=10**18)
-    now_ns, out = 2 * _SECOND, []
+    now_ns = 2 * _SECOND
+    out: list[int] = []
     while len(out) < 400:
         at_ns = gate.reserve(now_ns)
         assert at_ns is not None

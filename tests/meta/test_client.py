@@ -51,7 +51,8 @@ def test_the_gate_is_asked_with_the_connection_open_and_nothing_written() -> Non
         seen.append((meta.connected.wait(timeout=5), meta.read))
         return True
 
-    assert _client(meta.port)._X_ == Accepted("wamid.One")
+    outcome = _client(meta.port).send_template("+491", {}, "m:1:1", may_leave=may_leave, has_left=_unheard)
+    assert outcome == Accepted("wamid.One")
     assert seen == [(True, b"")]
     assert b'"biz_opaque_callback_data":"m:1:1"' in meta.read
 
