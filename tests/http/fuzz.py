@@ -10,7 +10,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.http.fuzz_hooks import CAMPAIGNS, DOOMED, FIRST, PERSON
 from tests.support.servers import short_folder
@@ -45,6 +47,7 @@ def furnish(stage: Stage) -> str:
         made = stage.api.post("/api/v1/campaigns", fields)
         stage.api.upload(f"/api/v1/campaigns/{made['id']}/contacts", contacts)
     furnish_inbox(stage)
+    _await(stage, f"/api/v1/campaigns/{FIRST}", lambda campaign: campaign["state"] == "ready")
     stage.api.post(f"/api/v1/campaigns/{FIRST}/rehearse")
     return token
 
@@ -52,9 +55,13 @@ def furnish(stage: Stage) -> str:
 def furnish_inbox(stage: Stage) -> None:
     """Let a person write, and wait until that is a conversation."""
     stage.meta.post("/_sandbox/inbound", {"number": "2001", "from": PERSON, "text": "When do you open?"})
-    deadline = time.monotonic() + 30
-    while not stage.api.get("/api/v1/conversations")["items"]:
-        assert time.monotonic() < deadline, "the message never came in"
+    _await(stage, "/api/v1/conversations", lambda page: bool(page["items"]))
+
+
+def _await(stage: Stage, path: str, is_so: Callable[[Any], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so(stage.api.get(path)):
+        assert time.monotonic() < deadline, f"{path} never became what it should"
         time.sleep(0.1)
 
 
