@@ -65,8 +65,23 @@ _WALKED_END = """
     ORDER BY contact_id OFFSET %(walk)s - 1 LIMIT 1
 """
 
-# Contacts and messages of the same piece of the campaign, each read in order, and held against each other.
-_UNSENT = """
+# Contacts and messages of the same piece of the campaign, each read in order, and held against each other. Whoever is
+# pending has no message: two indexes are enough.
+_PENDING = """
+    WITH walked AS MATERIALIZED (
+        SELECT id FROM contacts
+        WHERE campaign_id = %(id)s AND excluded_reason IS NULL AND id > %(after)s
+          AND EXISTS (SELECT FROM campaigns WHERE id = %(id)s AND state <> 'cancelled')
+        ORDER BY id LIMIT %(walk)s
+    )
+    SELECT walked.id AS contact_id FROM walked
+    LEFT JOIN (SELECT contact_id FROM message_logs
+               WHERE campaign_id = %(id)s AND contact_id > %(after)s AND contact_id <= (SELECT max(id) FROM walked)
+               OFFSET 0) AS message ON message.contact_id = walked.id
+    WHERE message.contact_id IS NULL ORDER BY walked.id LIMIT %(limit)s
+"""
+
+_CANCELLED = """
     WITH walked AS MATERIALIZED (
         SELECT id FROM contacts
         WHERE campaign_id = %(id)s AND excluded_reason IS NULL AND id > %(after)s ORDER BY id LIMIT %(walk)s
@@ -76,7 +91,7 @@ _UNSENT = """
                WHERE campaign_id = %(id)s AND contact_id > %(after)s AND contact_id <= (SELECT max(id) FROM walked)
                OFFSET 0) AS message ON message.contact_id = walked.id
     WHERE coalesce(message.state::text, (SELECT CASE state WHEN 'cancelled' THEN 'cancelled' ELSE 'pending' END
-                                         FROM campaigns WHERE id = %(id)s)) = %(state)s
+                                         FROM campaigns WHERE id = %(id)s)) = 'cancelled'
     ORDER BY walked.id LIMIT %(limit)s
 """
 
@@ -142,7 +157,7 @@ def _statement(page: LiteralString) -> LiteralString:
 
 
 _BY_ALL, _BY_PHONE, _BY_WALK = _statement(_ALL), _statement(_OF_PHONE), _statement(_WALKED)
-_BY_UNSENT, _BY_EXCLUDED = _statement(_UNSENT), _statement(_EXCLUDED)
+_BY_PENDING, _BY_CANCELLED, _BY_EXCLUDED = _statement(_PENDING), _statement(_CANCELLED), _statement(_EXCLUDED)
 _BY_DUE, _BY_FAILED, _BY_CODE = _statement(_DUE), _statement(_FAILED), _statement(_OF_CODE)
 
 
@@ -195,7 +210,7 @@ def _way(
     if state == "excluded":
         return _BY_EXCLUDED, _EXCLUDED_END
     if state in ("pending", "cancelled"):
-        return _BY_UNSENT, _UNSENT_END
+        return (_BY_PENDING if state == "pending" else _BY_CANCELLED), _UNSENT_END
     return _BY_ALL, None
 
 

@@ -55,15 +55,15 @@ _FAILURES = """
     GROUP BY code HAVING sum(count) <> 0 ORDER BY 2 DESC, code
 """
 
+# seconds: of the slowest group they don't fit an integer; a float is exact far beyond what they can add up to.
 _REPLIES = f"""
-    SELECT {_SUMS},
-           (SELECT coalesce(jsonb_object_agg(within_s, replied), '{{{{}}}}') FROM (
-                SELECT within_s, sum(replied)::bigint AS replied FROM reply_times
-                WHERE {{campaign}} hour >= %(start)s AND hour < %(end)s
-                GROUP BY within_s HAVING sum(replied) <> 0) AS one) AS within_s,
-           (SELECT sum(seconds)::bigint FROM reply_times
-            WHERE {{campaign}} hour >= %(start)s AND hour < %(end)s) AS seconds
-    FROM {{rows}} AS roll_up
+    SELECT figures.*, times.*
+    FROM (SELECT {_SUMS} FROM {{rows}} AS roll_up) AS figures
+    CROSS JOIN (
+        SELECT coalesce(jsonb_object_agg(within_s, replied) FILTER (WHERE replied <> 0), '{{{{}}}}') AS within_s,
+               sum(seconds)::bigint AS seconds
+        FROM (SELECT within_s, sum(replied::integer) AS replied, sum(seconds::float8) AS seconds FROM reply_times
+              WHERE {{campaign}} hour >= %(start)s AND hour < %(end)s GROUP BY within_s) AS one) AS times
 """  # noqa: S608  (constants only)
 
 _OF_CAMPAIGN = "campaign_id = %(campaign_id)s::integer AND"
