@@ -72,7 +72,6 @@ def fuzz(
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(_HERE / "schemathesis.toml"), "run"]
     command += [f"{stage.address}/api/v1/openapi.json", "--header", f"Authorization: Bearer {token}"]
     command += ["--checks", "all", "--phases", "coverage,fuzzing", "--max-examples", str(examples), "--seed", str(seed)]
-    command += ["--exclude-path-regex", "/events$"]  # streams without end; tests/http/test_events.py has them
     command += ["--continue-on-failure", "--no-color", "--no-shrink", "--request-timeout", "30"]
     command += ["--exclude-path-regex", "/events$"]  # streams that go on for ten minutes; test_events.py has them
     if har:
