@@ -36,6 +36,12 @@ class NotFound(TitanFlowError):
     code = "not_found"
 
 
+class Gone(TitanFlowError):
+    """There was such a thing; it has been kept as long as it is kept."""
+
+    code = "closed"
+
+
 class Conflict(TitanFlowError):
     """The thing is in a state that doesn't allow this; the message says what would be right."""
 

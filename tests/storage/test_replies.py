@@ -12,10 +12,11 @@ from tests.support import webhooks
 from tests.support.builders import ACampaign, a_campaign, a_sender, claimed
 from tests.support.webhooks import now, webhook
 from titanflow.domain.replies import WITHIN_S
-from titanflow.storage.campaigns import change_state, delete
+from titanflow.storage.campaigns import change_state
 from titanflow.storage.counters import heal
 from titanflow.storage.database import Database
 from titanflow.storage.replies import _ATTRIBUTE
+from titanflow.storage.retention import delete
 from titanflow.storage.settlements import Settlement, settle
 
 NOW = now()  # claims are moved to it

@@ -149,7 +149,7 @@ def rehearse(campaign_id: int, json_out: bool) -> None:
 def export(campaign_id: int, form: str, json_out: bool) -> None:
     """Print a line a contact."""
     with database() as db:
-        service.get(db, campaign_id)
+        service.with_messages(db, campaign_id)
         for piece in exports.export(db, campaign_id, "ndjson" if json_out or form == "ndjson" else "csv"):
             sys.stdout.buffer.write(piece)
 

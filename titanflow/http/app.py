@@ -28,6 +28,7 @@ from titanflow.http.api import (
     people,
     phone_numbers,
     rehearsals,
+    retention,
     stats,
     suppressions,
     templates,
@@ -65,6 +66,7 @@ _API = (
     events,
     faqs,
     conversation_settings,
+    retention,
 )
 
 # What the OpenAPI document describes, in its order; and the pages for people.

@@ -64,6 +64,7 @@ _ALL = (
     ProblemCode("process_not_found", 404, "The process has ended, or never was"),
     ProblemCode("faq_not_found", 404, "There is no such rule"),
     ProblemCode("conversation_not_found", 404, "There is no conversation with this person"),
+    ProblemCode("closed", 410, "The campaign ended long ago: its figures are kept, its contacts and messages are not"),
     # What can't be now
     ProblemCode(
         "window_closed", 409, "More than 24 hours since the person wrote: send a template", ("service_window_ends_at",)

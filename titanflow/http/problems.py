@@ -11,6 +11,7 @@ from titanflow.errors import (
     ConfigurationError,
     Conflict,
     Forbidden,
+    Gone,
     InvalidInput,
     NotFound,
     TitanFlowError,
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 STATUSES: tuple[tuple[type[TitanFlowError], int], ...] = (
     (InvalidInput, 422),
     (NotFound, 404),
+    (Gone, 410),
     (Conflict, 409),
     (Unauthorized, 401),
     (Forbidden, 403),

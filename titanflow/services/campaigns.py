@@ -8,8 +8,8 @@ from titanflow.actors.campaign import counter_syncer
 from titanflow.actors.node import send_windows
 from titanflow.actors.node.reconciler import nudge
 from titanflow.domain.live import CampaignLive, of_campaign
-from titanflow.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
-from titanflow.storage import campaigns, media, reports, templates
+from titanflow.errors import Conflict, Gone, InvalidInput, NotFound, StorageUnavailable
+from titanflow.storage import campaigns, media, reports, retention, templates
 from titanflow.storage.database import Database
 from titanflow.storage.desired import window_turns
 from titanflow.storage.fast_copy import FastCopy
@@ -31,6 +31,19 @@ def get(db: Database, campaign_id: int) -> dict[str, Any]:
     return campaign
 
 
+def with_messages(db: Database, campaign_id: int) -> dict[str, Any]:
+    """Return a campaign whose contacts and messages are there. Raises NotFound, Gone if it is closed."""
+    campaign = get(db, campaign_id)
+    if campaign["closed_at"] is not None:
+        raise Gone(
+            f"Campaign {campaign_id} is closed",
+            why="it ended so long ago that its contacts and messages are not kept any more",
+            fix="Its figures are: ask for its stats.",
+            closed_at=campaign["closed_at"],
+        )
+    return campaign
+
+
 def create(db: Database, values: dict[str, Any], *, template_ids: list[int], number_ids: list[str]) -> dict[str, Any]:
     """Make a draft. Raises InvalidInput if a template or number doesn't exist."""
     _check_media(db, values)
@@ -38,7 +51,7 @@ def create(db: Database, values: dict[str, Any], *, template_ids: list[int], num
     campaign = get(db, campaign_id)
     unknown = sorted(set(number_ids) - set(campaign["phone_number_ids"]))
     if unknown:
-        campaigns.delete(db, campaign_id)
+        retention.delete(db, campaign_id)
         raise InvalidInput(f"There is no phone number {unknown[0]}", fix="Add it first.", code="unknown_number")
     log.info("campaign.created", campaign_id=campaign_id)
     return campaign
@@ -134,7 +147,7 @@ def live(fast_copy: FastCopy, campaign_id: int) -> CampaignLive | None:
 def delete(db: Database, campaign_id: int) -> None:
     """Delete a campaign that can't send any more, with everything that belongs to it."""
     campaign = get(db, campaign_id)
-    if not campaigns.delete(db, campaign_id):
+    if not retention.delete(db, campaign_id):
         raise wrong_state(campaign, "deleted", "draft, ready, completed, cancelled or failed")
 
 
@@ -220,6 +233,14 @@ def _state(campaign: dict[str, Any]) -> dict[str, Any]:
 
 def wrong_state(campaign: dict[str, Any], verb: str, right: str) -> Conflict:
     """The error for a change that the campaign's state forbids; it says what state would be right."""
+    if campaign["closed_at"] is not None:
+        return Conflict(
+            f"Campaign {campaign['id']} is closed and can't be {verb}",
+            why="its contacts and messages are not kept any more",
+            fix="Make a new campaign.",
+            code="wrong_state",
+            state=campaign["state"],
+        )
     return Conflict(
         f"Campaign {campaign['id']} is {campaign['state']} and can't be {verb}",
         fix=f"It would have to be {right}.",

@@ -17,8 +17,8 @@ log = structlog.get_logger()
 
 
 def page(db: Database, campaign_id: int, *, after: int, limit: int) -> dict[str, Any]:
-    """Return a page of a campaign's doubts, by log id, with evidence and what to expect. Raises NotFound."""
-    campaign = campaigns.get(db, campaign_id)
+    """Return a page of a campaign's doubts, by log id, with evidence and what to expect. Raises NotFound, Gone."""
+    campaign = campaigns.with_messages(db, campaign_id)
     policy = campaign["doubt_policy"]
     hours = policy["resend_after_hours"] if isinstance(policy, dict) else None
     rows = doubts.page(db, campaign_id, after=after, limit=limit)
@@ -73,7 +73,8 @@ def resolve(
         detail=f"{RESOLVED_AS_FAILED.sentence} ({by})",
     )
     if count is None:
-        raise campaigns.wrong_state(campaign, "told to send again", "completed, running or paused")
+        verb = "told to send again" if verdict == "resend" else f"resolved as {verdict}"
+        raise campaigns.wrong_state(campaigns.get(db, campaign_id), verb, "completed, running or paused")
     if count:
         log.info("doubts.resolved", campaign_id=campaign_id, verdict=verdict, count=count, by=by)
     campaign = campaigns.let_window_decide(db, campaign_id)

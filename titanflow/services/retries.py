@@ -23,7 +23,7 @@ def retry(db: Database, fast_copy: FastCopy, campaign_id: int, codes: Collection
     Repeating it finds only what has failed again meanwhile. Raises NotFound; Conflict if the campaign can't send.
     """
     campaign = campaigns.get(db, campaign_id)
-    if campaign["state"] not in ("completed", "running", "paused"):
+    if campaign["state"] not in ("completed", "running", "paused") or campaign["closed_at"] is not None:
         raise campaigns.wrong_state(campaign, "retried", _RIGHT)
     if campaign["state"] == "completed":
         campaigns.check_complete(db, campaign_id)

@@ -95,7 +95,7 @@ def get(db: Database, campaign_id: int) -> dict[str, Any] | None:
     return fetch_one(
         db,
         "SELECT campaign.id, name, state, state_by, state_reason, variables, media, default_country, schedule_at,"
-        " max_mps, dedupe_days, audience_cap, created_at, updated_at, started_at, completed_at, send_window,"
+        " max_mps, dedupe_days, audience_cap, created_at, updated_at, started_at, completed_at, closed_at, send_window,"
         " CASE WHEN state = 'paused' AND state_by = 'send_window' THEN window_turns_at END AS resumes_at,"
         " CASE WHEN state = 'running' THEN window_turns_at END AS pauses_at,"
         " CASE WHEN resend_after_hours IS NULL THEN to_jsonb('never_resend'::text)"
@@ -114,7 +114,7 @@ def page(db: Database, *, before: int, limit: int) -> list[dict[str, Any]]:
     return fetch_all(
         db,
         "SELECT (SELECT count(*) FROM campaigns) AS total, id, name, state, state_by, state_reason, created_at,"
-        " started_at, completed_at FROM campaigns WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s",
+        " started_at, completed_at, closed_at FROM campaigns WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s",
         {"before": before, "limit": limit},
     )
 
@@ -156,6 +156,7 @@ _CHANGE_STATE = """
                     ELSE 'running' END AS state
         FROM campaigns
         WHERE id = %(id)s
+          AND closed_at IS NULL
           AND (state = ANY(%(allowed)s) OR (%(from_window)s AND state = 'paused' AND state_by = 'send_window'))
         FOR UPDATE
     ) AS target
@@ -186,8 +187,15 @@ def change_state(
 
 
 def lock_state(transaction: Connection, campaign_id: int) -> str | None:
-    """Return a campaign's state and hold it until the transaction ends: no claim, pause or completion meanwhile."""
-    row = transaction.execute("SELECT state FROM campaigns WHERE id = %s FOR NO KEY UPDATE", [campaign_id]).fetchone()
+    """Return a campaign's state and hold it until the transaction ends: no claim, pause or completion meanwhile.
+
+    "closed" if its messages are being deleted, whatever its state was.
+    """
+    row = transaction.execute(
+        "SELECT CASE WHEN closed_at IS NULL THEN state ELSE 'closed' END FROM campaigns WHERE id = %s"
+        " FOR NO KEY UPDATE",
+        [campaign_id],
+    ).fetchone()
     return str(row[0]) if row else None
 
 
@@ -245,27 +253,3 @@ def cancel(db: Database, campaign_id: int, *, by: str, reason: str) -> bool:
         if row is not None:
             transaction.execute(_CANCEL_RETRYING, {"id": campaign_id})
     return row is not None
-
-
-_DELETES_OF_CAMPAIGN = (
-    "DELETE FROM replies WHERE (campaign_id, log_id) IN"
-    " (SELECT campaign_id, log_id FROM replies WHERE campaign_id = %s LIMIT 5000)",
-    "DELETE FROM message_logs WHERE id IN (SELECT id FROM message_logs WHERE campaign_id = %s LIMIT 5000)",
-    "DELETE FROM contacts WHERE id IN (SELECT id FROM contacts WHERE campaign_id = %s LIMIT 5000)",
-)
-
-
-def delete(db: Database, campaign_id: int) -> bool:
-    """Delete a campaign that can't send any more, with all that belongs to it, in batches. Returns if it did."""
-    if not change_state(
-        db, campaign_id, to="cancelled", allowed=["draft", "ready", "completed", "cancelled", "failed"], by="deletion"
-    ):
-        return False
-    with db.connection() as connection:
-        for statement in _DELETES_OF_CAMPAIGN:
-            while connection.execute(statement, [campaign_id]).rowcount:
-                pass
-        connection.execute("DELETE FROM campaign_counters WHERE campaign_id = %s", [campaign_id])
-        connection.execute("DELETE FROM campaign_reasons WHERE campaign_id = %s", [campaign_id])
-        connection.execute("DELETE FROM campaigns WHERE id = %s", [campaign_id])
-    return True

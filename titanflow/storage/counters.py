@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from titanflow.storage import alarms
 from titanflow.storage.alarms import Alarm
-from titanflow.storage.database import Database
+from titanflow.storage.database import Connection, Database
 from titanflow.storage.prices import HEAL_PRICES
 from titanflow.storage.roll_ups import HEAL_FAILURES, HEAL_HOURLY, HEAL_REPLY_TIMES
 
@@ -139,8 +139,23 @@ def read(db: Database, campaign_id: int) -> Counts:
     return Counts({state: int(count or 0) for state, count in zip(STATES, row, strict=True)})
 
 
+# Beside the row's own lock, which a pause must not wait for.
+_CLOSING_LOCK = 771303
+
+
+def closing(transaction: Connection, campaign_id: int) -> None:
+    """Wait for a recount under way, and let none begin until the transaction ends: the campaign is being closed."""
+    transaction.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_CLOSING_LOCK, campaign_id])
+
+
+def _is_open(transaction: Connection, campaign_id: int) -> bool:
+    transaction.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", [_CLOSING_LOCK, campaign_id])
+    row = transaction.execute("SELECT closed_at IS NULL FROM campaigns WHERE id = %s", [campaign_id]).fetchone()
+    return row is not None and bool(row[0])
+
+
 def heal(db: Database, campaign_id: int, *, roll_ups: bool = True) -> dict[str, int]:
-    """Recount a campaign from its rows and correct counters, reasons and roll-ups.
+    """Recount a campaign from its rows and correct counters, reasons and roll-ups; never one that is closed.
 
     Returns what was wrong, {} unless there is a bug: what states and reasons ("failed: 131026") lacked, and by how many
     messages roll-ups differed. Each recount and its counters are read in one snapshot and the difference is added, so
@@ -149,6 +164,8 @@ def heal(db: Database, campaign_id: int, *, roll_ups: bool = True) -> dict[str, 
     campaign = {"id": campaign_id}
     with db.transaction() as transaction:
         transaction.execute("SET LOCAL statement_timeout = '120s'")
+        if not _is_open(transaction, campaign_id):  # its rows are being deleted: the counters are all there is
+            return {}
         drift = {str(state): int(delta) for state, delta in transaction.execute(_DRIFT, campaign)}
         if drift:
             transaction.execute(_HEAL, {"campaign_id": campaign_id, **dict.fromkeys(STATES, 0), **drift})

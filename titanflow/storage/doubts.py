@@ -108,7 +108,7 @@ def resolve(
     """Carry out an operator's word about doubts, with an entry in audit_log. Returns how many were in doubt.
 
     code, detail: kept with those that count as failed. `resend` lets a completed campaign run again; None: the
-    campaign's state forbids that.
+    campaign's state forbids that, or it is closed.
     """
     parameters = {
         "node_id": 0,
@@ -122,7 +122,7 @@ def resolve(
     with db.transaction() as transaction:
         transaction.execute("SET LOCAL statement_timeout = '120s'")
         state = lock_state(transaction, campaign_id)
-        if verdict == "resend" and state not in ("running", "paused", "completed"):
+        if state == "closed" or (verdict == "resend" and state not in ("running", "paused", "completed")):
             return None
         row = transaction.execute(_RESOLVE, parameters).fetchone()
         count = int(row[0]) if row else 0

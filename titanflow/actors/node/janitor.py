@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import inbound_media, quarantine, statuses, webhook_files
+from titanflow.storage import inbound_media, quarantine, retention, statuses, webhook_files
 from titanflow.storage.database import Database
 from titanflow.supervision import GenServer, NoReply, Stop
 
@@ -47,8 +47,15 @@ def steps(db: Database, *, webhook_folder: Path, webhook_days: int) -> list[Step
             1_000,
         ),
         Step("parked statuses", lambda: statuses.forget_parked(db, older_than_days=7, limit=5_000), 5_000),
-        Step("files that people sent", lambda: inbound_media.expire(db, older_than_days=90, limit=20), 20),
+        Step("ended campaigns, closed", lambda: retention.close(db, limit=100), 100),
+        Step("messages of closed campaigns", lambda: retention.purge(db), 1),
+        Step("conversations", lambda: retention.forget_conversations(db, limit=50), 50),
+        Step("files that people sent", lambda: _expire_media(db), 20),
     ]
+
+
+def _expire_media(db: Database) -> int:
+    return inbound_media.expire(db, older_than_days=retention.read(db).media_days, limit=20)
 
 
 class _Round:

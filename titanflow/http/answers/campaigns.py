@@ -27,6 +27,7 @@ class CampaignRow(Answer):
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    closed_at: datetime | None = Field(description="Since then its contacts and messages are not kept; it can't resume")
 
 
 class ResendAfterHours(Answer):
@@ -151,6 +152,7 @@ class CampaignAudit(Answer):
     counter_drift: int
     in_doubt_oldest_seconds: float | None
     budget_drift: int
+    closed_at: datetime | None = Field(description="Since then its rows are not kept; the counts are its counters")
 
 
 class Message(Answer):

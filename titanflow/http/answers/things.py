@@ -229,3 +229,11 @@ class Health(Answer):
     """The process lives; or it is ready to work."""
 
     status: Literal["live", "ready"]
+
+
+class RetentionNow(Answer):
+    """How many days what is kept."""
+
+    log_days: int = Field(description="A campaign's contacts and messages, after its end")
+    conversation_days: int | None = Field(description="A conversation, after its latest message; null: for good")
+    media_days: int = Field(description="The bytes of files that people sent")

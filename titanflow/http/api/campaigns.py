@@ -167,13 +167,13 @@ class Messages(_Resource):
 
     scopes = {"GET": "read"}
 
-    @operation(Page[answers.Message], query=MessagesQuery, problems=("campaign_not_found",))
+    @operation(Page[answers.Message], query=MessagesQuery, problems=("campaign_not_found", "closed"))
     def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Answer a page by contact id; filters: state, code, phone.
 
         A page may be short, even empty, while next_cursor is not null: what fits is rare, and the list goes on there.
         """
-        service.get(self._context.db, campaign_id)
+        service.with_messages(self._context.db, campaign_id)
         query = query_of(request, MessagesQuery)
         listed, total = message_lists.messages(
             self._context.db,

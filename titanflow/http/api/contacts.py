@@ -13,6 +13,7 @@ from titanflow.http.answers import campaigns as answers
 from titanflow.http.bodies import Upload
 from titanflow.http.context import Context
 from titanflow.http.contract import Content, Query, operation, query_of
+from titanflow.services import campaigns
 from titanflow.services import imports as service
 from titanflow.storage import imports
 
@@ -102,10 +103,11 @@ class Rejects:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    @operation(REJECTS, problems=("import_not_found",))
+    @operation(REJECTS, problems=("import_not_found", "closed"))
     def on_get(self, _: falcon.Request, response: falcon.Response, campaign_id: int, import_id: int) -> None:
         """Stream them as CSV: line, reason, value."""
         service.get(self._context.db, campaign_id, import_id)
+        campaigns.with_messages(self._context.db, campaign_id)
         response.content_type = "text/csv; charset=utf-8"
         response.stream = self._lines(import_id)
 

@@ -48,7 +48,7 @@ class Doubts:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    @operation(answers.DoubtsPage, query=ListQuery, problems=("campaign_not_found",))
+    @operation(answers.DoubtsPage, query=ListQuery, problems=("campaign_not_found", "closed"))
     def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Answer a page: who, since when, the evidence, what to expect."""
         response.media = doubts.page(self._context.db, campaign_id, after=cursor_of(request), limit=limit_of(request))

@@ -35,13 +35,13 @@ class Export:
         self._context = context
         self._running = 0
 
-    @operation(EXPORT, query=ExportQuery, problems=("campaign_not_found", "too_many_exports"))
+    @operation(EXPORT, query=ExportQuery, problems=("campaign_not_found", "closed", "too_many_exports"))
     def on_get(self, request: falcon.Request, response: falcon.Response, campaign_id: int) -> None:
         """Stream ?format=csv or ndjson, a line a contact, as the campaign stood at one moment. gzip if asked for.
 
         503 too_many_exports while four run in this process.
         """
-        campaigns.get(self._context.db, campaign_id)
+        campaigns.with_messages(self._context.db, campaign_id)
         form = query_of(request, ExportQuery).format
         if self._running >= _AT_ONCE:
             raise Unavailable("Too many exports run already", fix="Try again.", code="too_many_exports")
