@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
+from titanflow.storage.counters import shard_of
 from titanflow.storage.database import Database
 from titanflow.storage.earlier_attempts import EARLIER_DUE_AT, EARLIER_STATE
 from titanflow.storage.roll_ups import FAILED_AGAIN_IN_WITHDRAWN, ROLLED_UP, SENT_AGAIN
@@ -20,7 +21,7 @@ IN_DOUBT_AFTER_S = 70
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who claims. epoch: of its lease, which is also its incarnation; node_id: the counters' shard."""
+    """Who claims. epoch: of its lease, which is also its incarnation; node_id: which node holds it."""
 
     node_id: int
     number_id: int
@@ -77,7 +78,7 @@ CLAIMED = """
         RETURNING id, contact_id
     ), counted AS (
         INSERT INTO campaign_counters AS counter (campaign_id, node_id, pending, claimed)
-        SELECT %(campaign_id)s, %(node_id)s, -count(*), count(*) FROM claimed HAVING count(*) > 0
+        SELECT %(campaign_id)s, %(shard)s, -count(*), count(*) FROM claimed HAVING count(*) > 0
         ON CONFLICT (campaign_id, node_id) DO UPDATE
         SET pending = counter.pending + EXCLUDED.pending, claimed = counter.claimed + EXCLUDED.claimed
     )"""
@@ -123,7 +124,7 @@ CLAIMED_AGAIN = f"""
         RETURNING message.id, message.contact_id, message.attempt
     ), counted AS (
         INSERT INTO campaign_counters AS counter (campaign_id, node_id, retrying, claimed)
-        SELECT %(campaign_id)s, %(node_id)s, -count(*), count(*) FROM claimed HAVING count(*) > 0
+        SELECT %(campaign_id)s, %(shard)s, -count(*), count(*) FROM claimed HAVING count(*) > 0
         ON CONFLICT (campaign_id, node_id) DO UPDATE
         SET retrying = counter.retrying + EXCLUDED.retrying, claimed = counter.claimed + EXCLUDED.claimed
     ), {SENT_AGAIN}"""  # noqa: S608  (constants only)
@@ -171,7 +172,7 @@ _EXCLUDE = f"""
     ), counted AS (
         INSERT INTO campaign_counters AS counter
             (campaign_id, node_id, pending, retrying, excluded, failed, in_doubt)
-        SELECT %(campaign_id)s, %(node_id)s, again.excluded - alone.count, -again.count, alone.count, again.failed,
+        SELECT %(campaign_id)s, %(shard)s, again.excluded - alone.count, -again.count, alone.count, again.failed,
                again.in_doubt
         FROM (SELECT count(*) FROM excluded) AS alone,
              (SELECT count(*), count(*) FILTER (WHERE state = 'excluded') AS excluded,
@@ -188,7 +189,7 @@ _EXCLUDE = f"""
         SELECT state, coalesce(error_code::text, 'unknown') FROM withdrawn WHERE state = 'failed'
     ), reasoned AS (
         INSERT INTO campaign_reasons AS counter (campaign_id, node_id, state, reason, count)
-        SELECT %(campaign_id)s, %(node_id)s, state, reason, count(*) FROM reason GROUP BY state, reason
+        SELECT %(campaign_id)s, %(shard)s, state, reason, count(*) FROM reason GROUP BY state, reason
         ON CONFLICT (campaign_id, node_id, state, reason) DO UPDATE SET count = counter.count + EXCLUDED.count
     ), {FAILED_AGAIN_IN_WITHDRAWN}, {ROLLED_UP}
     SELECT count(*) FROM excluded
@@ -230,6 +231,7 @@ def claim_parameters(
         "template_id": template_id,
         "number_id": sender.number_id,
         "node_id": sender.node_id,
+        "shard": shard_of(sender.number_id),
         "epoch": sender.epoch,
         "in_doubt_after_s": IN_DOUBT_AFTER_S,
     }

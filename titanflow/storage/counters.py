@@ -21,6 +21,16 @@ STATES = (
     "failed",
 )
 
+
+def shard_of(number_id: int) -> int:
+    """Return the shard of the counters (their column node_id) that a number's sender writes to.
+
+    Whoever counts keeps the row locked until its commit is on the disk. With one row a node, forty numbers of a
+    campaign waited for each other at every claim. The node's own id is the shard of its webhooks, 0 that of services.
+    """
+    return -number_id
+
+
 _READ = """
     SELECT sum(pending)::bigint, sum(claimed)::bigint, sum(retrying)::bigint, sum(in_doubt)::bigint,
            sum(excluded)::bigint, sum(cancelled)::bigint, sum(sent)::bigint, sum(delivered)::bigint,

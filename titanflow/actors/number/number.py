@@ -45,7 +45,7 @@ def number_tree(
             partial(RateLimiter, db, node_id, number_id, spec.phone_number_id, spec.max_mps, spec.concurrency),
             name=via("rate_limiter", number_id),
         ),
-        ChildSpec("recorder", partial(Recorder, db, node_id, number_id, nudge), name=via("recorder", number_id)),
+        ChildSpec("recorder", partial(Recorder, db, number_id, nudge), name=via("recorder", number_id)),
         ChildSpec("pools", DynamicSupervisor, type="supervisor", name=via("pools", number_id)),
         _replies(db, number_id, client),
     ]

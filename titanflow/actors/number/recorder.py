@@ -17,6 +17,7 @@ from titanflow.domain.outcomes import Accepted, ErrorRule, Rejected, Uncertain
 from titanflow.errors import StorageUnavailable
 from titanflow.meta.error_policy import NO_PROOF, OUT_OF_ATTEMPTS
 from titanflow.storage import outbox
+from titanflow.storage.counters import shard_of
 from titanflow.storage.database import Database
 from titanflow.storage.settlements import Settlement, settle
 from titanflow.supervision import Cast, GenServer, NoReply, Stop
@@ -39,8 +40,8 @@ class Recorder(GenServer):
 
     mailbox_limit = 20_000
 
-    def __init__(self, db: Database, node_id: int, number_id: int, nudge: Callable[[], None]) -> None:
-        self._db, self._node_id, self._number_id, self._nudge = db, node_id, number_id, nudge
+    def __init__(self, db: Database, number_id: int, nudge: Callable[[], None]) -> None:
+        self._db, self._number_id, self._nudge = db, number_id, nudge
 
     def init(self) -> None:
         """Begin empty."""
@@ -99,7 +100,7 @@ class Recorder(GenServer):
             if self._replies:
                 self._settle_replies()
             if batch:
-                settle(self._db, [_settlement(one) for one in batch], node_id=self._node_id)
+                settle(self._db, [_settlement(one) for one in batch], node_id=shard_of(self._number_id))
                 del self._outcomes[: len(batch)]
                 self._happened += self._what_happened(batch)
             consequences.carry_out(self._db, self._happened, nudge=self._nudge)
