@@ -18,6 +18,7 @@ from titanflow.cli import server as server_run
 from titanflow.cli.aftermath import retry, show_doubts
 from titanflow.cli.api_client import ApiClient
 from titanflow.cli.campaigns import campaign
+from titanflow.cli.contacts import contact
 from titanflow.cli.environment import database, fast_copy, on_server, settings
 from titanflow.cli.numbers import number
 from titanflow.cli.output import as_json, show
@@ -38,7 +39,7 @@ def root() -> None:
 
 for command in (retry, show_doubts):
     campaign.add_command(command)
-for group in (token, number, template, campaign, webhook):
+for group in (token, number, template, campaign, contact, webhook):
     root.add_command(group)
 
 

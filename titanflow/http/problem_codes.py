@@ -71,6 +71,9 @@ _ALL = (
     ),
     ProblemCode("suppressed", 409, "The person is on the do-not-send list", ("reason",)),
     ProblemCode("media_not_ready", 409, "The file isn't here: not yet, or no more", ("state",)),
+    ProblemCode(
+        "in_flight", 409, "A message to the person is on its way; repeat it after `Retry-After`", ("retry_after_s",)
+    ),
     ProblemCode("not_queued", 409, "The reply has left already, or is no reply"),
     ProblemCode("conflict", 409, "The state of things doesn't allow it"),
     ProblemCode("wrong_state", 409, "The campaign's state doesn't allow it; says what would be right", ("state",)),

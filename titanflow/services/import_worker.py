@@ -18,6 +18,8 @@ import orjson
 from titanflow import settings
 from titanflow.domain.csv_reading import BadFile, Header, read_header
 from titanflow.domain.phones import BadPhone, normalise
+from titanflow.domain.vault import Vault
+from titanflow.errors import ConfigurationError
 from titanflow.storage.imports import Staging, staging
 from titanflow.telemetry import masking
 
@@ -119,7 +121,15 @@ def main() -> int:
         except BadFile as bad:
             stage.give_up(f"line {bad.line}: {bad.sentence}")
             return 0
-        stage.merge(rows=reader.rows, rejected=reader.rejected, by_reason=dict(reader.by_reason))
+        try:
+            stage.merge(
+                rows=reader.rows,
+                rejected=reader.rejected,
+                by_reason=dict(reader.by_reason),
+                open_key=lambda sealed: bytes.fromhex(Vault(configured.require_secret_keys()).decrypt(sealed)),
+            )
+        except ConfigurationError:
+            stage.give_up("Who was erased can't be told: none of the keys in SECRET_KEY fits; add the earlier one")
     return 0
 
 

@@ -15,8 +15,10 @@ import structlog
 from titanflow.actors.number import reply_sender
 from titanflow.domain import inbox, rendering
 from titanflow.domain.rendering import MissingValue, compile_template, media_kind
+from titanflow.domain.vault import Vault
 from titanflow.errors import Conflict, InvalidInput, NotFound
 from titanflow.meta.error_policy import rule_for
+from titanflow.services import erasure
 from titanflow.services import media as media_service
 from titanflow.services.campaigns import tell
 from titanflow.services.suppressions import person_of
@@ -93,7 +95,7 @@ class Answer:
 
 
 def reply(
-    db: Database, fast_copy: FastCopy, raw: str, phone_number_id: str | None, answer: Answer, *, who: str
+    db: Database, fast_copy: FastCopy, vault: Vault, raw: str, phone_number_id: str | None, answer: Answer, *, who: str
 ) -> dict[str, Any]:
     """Put a reply into the outbox; it leaves in a moment. Returns it as a message.
 
@@ -101,11 +103,16 @@ def reply(
     and do-not-send list are asked once more by the claim, at the last moment.
     """
     found = _of_person(db, raw)
+    is_erased = erasure.erased_at(db, vault, person_of(raw)) is not None
+    if is_erased and not found:
+        raise _suppressed("opted_out")
     if not found and answer.template is not None and phone_number_id is not None:
         found = _begun(db, raw, phone_number_id)
     chosen = _chosen(found, raw, phone_number_id)
     content, template_id, is_marketing = _content(db, chosen, answer)
     _may_be_written(db, chosen, free_form=template_id is None, is_marketing=is_marketing)
+    if is_erased and is_marketing:
+        raise _suppressed("opted_out")
     if answer.reply_to is not None:
         quoted = conversations.message(db, chosen["id"], answer.reply_to)
         if quoted is None or quoted["wamid"] is None:
@@ -174,13 +181,17 @@ def _may_be_written(db: Database, chosen: Mapping[str, Any], *, free_form: bool,
     stays = [one for one in suppressions.of_phones(db, person_of(chosen["phone"])) if not one.get("is_over")]
     reason = next((one["reason"] for one in stays if is_marketing or one["reason"] == "blacklisted"), None)
     if reason is not None:
-        raise Conflict(
-            "The person is on the do-not-send list",
-            why=f"the reason is {reason}",
-            fix="Within the service window a free-form reply may still be sent." if reason != "blacklisted" else "",
-            code="suppressed",
-            reason=reason,
-        )
+        raise _suppressed(reason)
+
+
+def _suppressed(reason: str) -> Conflict:
+    return Conflict(
+        "The person is on the do-not-send list",
+        why=f"the reason is {reason}",
+        fix="Within the service window a free-form reply may still be sent." if reason != "blacklisted" else "",
+        code="suppressed",
+        reason=reason,
+    )
 
 
 def _content(db: Database, chosen: Mapping[str, Any], answer: Answer) -> tuple[dict[str, Any], int | None, bool]:

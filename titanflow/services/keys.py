@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from titanflow.domain.vault import Vault
 from titanflow.errors import ConfigurationError
-from titanflow.storage import phone_numbers
+from titanflow.storage import erasures, phone_numbers
 from titanflow.storage.database import Database
+
+_OF_ERASED = "(who was erased)"  # the key of their hashes, beside the numbers' tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,18 @@ def look(db: Database, vault: Vault) -> Keys:
             older.append(phone_number_id)
         except ConfigurationError:
             unreadable.append(phone_number_id)
+    sealed = erasures.sealed_key(db)
+    if sealed is not None and not vault.is_newest(sealed):
+        (older if _opens(vault, sealed) else unreadable).append(_OF_ERASED)
     return Keys(len(rows), older, unreadable)
+
+
+def _opens(vault: Vault, sealed: bytes) -> bool:
+    try:
+        vault.decrypt(sealed)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def rekey(db: Database, vault: Vault) -> Keys:
@@ -45,4 +58,7 @@ def rekey(db: Database, vault: Vault) -> Keys:
         except ConfigurationError:
             continue
         phone_numbers.replace_ciphertext(db, phone_number_id, old=ciphertext, new=anew)
+    sealed = erasures.sealed_key(db)
+    if sealed is not None and not vault.is_newest(sealed) and _opens(vault, sealed):
+        erasures.replace_key(db, old=sealed, new=vault.encrypt(vault.decrypt(sealed)))
     return look(db, vault)

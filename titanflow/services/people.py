@@ -5,10 +5,11 @@ from typing import Any
 
 from titanflow.domain import doubts, why
 from titanflow.domain.live import CampaignLive
+from titanflow.domain.vault import Vault
 from titanflow.meta.error_policy import rule_for
-from titanflow.services import campaigns
+from titanflow.services import campaigns, erasure
 from titanflow.services.suppressions import person_of
-from titanflow.storage import people, suppressions
+from titanflow.storage import people, retention, suppressions
 from titanflow.storage.database import Database
 from titanflow.storage.fast_copy import FastCopy
 
@@ -21,10 +22,13 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def timeline(db: Database, fast_copy: FastCopy, raw: str, *, before: int, limit: int) -> dict[str, Any]:
+def timeline(db: Database, fast_copy: FastCopy, vault: Vault, raw: str, *, before: int, limit: int) -> dict[str, Any]:
     """Return what is known of a person, a page of campaigns at a time, the latest first. Raises InvalidInput."""
     phones = person_of(raw)
     listed = suppressions.of_phones(db, phones)
+    erased_at = None if listed else erasure.erased_at(db, vault, phones)
+    if erased_at is not None:
+        listed = [erasure.as_suppression(phones[0], erased_at)]
     kept = next((_kept(row) for row in listed if not row["is_over"]), None)
     rows = people.campaigns(db, phones, before=before, limit=limit)
     tried: dict[int, list[dict[str, Any]]] = {}
@@ -43,6 +47,7 @@ def timeline(db: Database, fast_copy: FastCopy, raw: str, *, before: int, limit:
             "total": rows[0]["total"] if rows else 0,
         },
         "conversations": people.conversations(db, phones),
+        "logs_kept_days": retention.read(db).log_days,
         "rejected_lines": people.rejected_lines(db, phones),
     }
 

@@ -54,10 +54,13 @@ GUARD = """
         FOR SHARE
     )"""
 
+# Of whom was erased nothing is left that could be sent to (domain/erased.py).
+_SUPPRESSED = "coalesce(suppression.reason, CASE WHEN contact.phone LIKE 'erased:%%' THEN 'opted_out' END)"
+
 # Either statement is a candidate, then a CTE `taken` that says which of them may be claimed, then the claim itself.
 CANDIDATE = f"""
     WITH {GUARD}, candidate AS MATERIALIZED (
-        SELECT contact.id, contact.phone, suppression.reason AS suppressed
+        SELECT contact.id, contact.phone, {_SUPPRESSED} AS suppressed
         FROM campaign
         JOIN contacts AS contact ON contact.campaign_id = campaign.id
         LEFT JOIN suppressions AS suppression
@@ -91,7 +94,7 @@ RESULT = """
 
 CANDIDATE_AGAIN = f"""
     WITH {GUARD}, candidate AS MATERIALIZED (
-        SELECT message.id, message.contact_id, contact.phone, suppression.reason AS suppressed,
+        SELECT message.id, message.contact_id, contact.phone, {_SUPPRESSED} AS suppressed,
                message.number_id, message.template_id, message.sent_at
         FROM campaign
         JOIN message_logs AS message ON message.campaign_id = campaign.id
@@ -146,11 +149,13 @@ _LOCK_CAMPAIGN = "SELECT FROM campaigns WHERE id = %(campaign_id)s FOR UPDATE"
 # Whose earlier attempt failed or may have been sent stays that: "excluded" would say that nobody ever tried.
 _EXCLUDE = f"""
     WITH suppressed AS MATERIALIZED (
-        SELECT contact.id, suppression.reason
-        FROM contacts AS contact JOIN suppressions AS suppression ON suppression.phone = contact.phone
+        SELECT contact.id, {_SUPPRESSED} AS reason
+        FROM contacts AS contact
+        LEFT JOIN suppressions AS suppression
+            ON suppression.phone = contact.phone
+            AND (suppression.expires_at IS NULL OR suppression.expires_at > now())
         WHERE contact.id = ANY(%(contact_ids)s) AND contact.campaign_id = %(campaign_id)s
-          AND contact.excluded_reason IS NULL
-          AND (suppression.expires_at IS NULL OR suppression.expires_at > now())
+          AND contact.excluded_reason IS NULL AND {_SUPPRESSED} IS NOT NULL
     ), withdrawn AS (
         UPDATE message_logs AS message
         SET state = coalesce({EARLIER_STATE}, 'excluded'), due_at = {EARLIER_DUE_AT}

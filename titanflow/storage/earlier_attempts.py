@@ -14,8 +14,10 @@ EARLIER_DUE_AT = f"""
          WHEN message.doubted_at IS NOT NULL THEN message.doubted_at
          WHEN {DOUBTED_BEFORE} THEN now() END"""
 
-# Nobody who is suppressed is sent to again, whatever the policy.
+# Nobody who is suppressed, or was erased, is sent to again, whatever the policy.
 SUPPRESSED = """
-    EXISTS (SELECT FROM contacts AS contact JOIN suppressions AS suppression ON suppression.phone = contact.phone
+    EXISTS (SELECT FROM contacts AS contact
             WHERE contact.id = message.contact_id
-              AND (suppression.expires_at IS NULL OR suppression.expires_at > now()))"""
+              AND (contact.phone LIKE 'erased:%%'
+                   OR EXISTS (SELECT FROM suppressions AS suppression WHERE suppression.phone = contact.phone
+                              AND (suppression.expires_at IS NULL OR suppression.expires_at > now()))))"""

@@ -1,11 +1,13 @@
 """Imports: their rows, and the one transaction that merges a staged file into a campaign."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
+from titanflow.domain.erased import pads
+from titanflow.storage import erasures
 from titanflow.storage.database import Connection, Database, connect
 from titanflow.storage.rows import fetch_all, fetch_one
 
@@ -92,8 +94,18 @@ class Staging:
         with self._connection.transaction():
             _end(self._connection, self.job["id"], error=error, state="failed")
 
-    def merge(self, *, rows: int, rejected: list[tuple[int, str, str]], by_reason: dict[str, int]) -> None:
-        """Make the staged rows contacts, with counters, in one transaction."""
+    def merge(
+        self,
+        *,
+        rows: int,
+        rejected: list[tuple[int, str, str]],
+        by_reason: dict[str, int],
+        open_key: Callable[[bytes], bytes],
+    ) -> None:
+        """Make the staged rows contacts, with counters, in one transaction.
+
+        open_key: decrypts the key by which erased people are known; asked only if there are any.
+        """
         parameters = {
             "id": self.job["id"],
             "campaign_id": self.job["campaign_id"],
@@ -110,9 +122,28 @@ class Staging:
             ) as copy:
                 for line, reason, value in rejected:
                     copy.write_row((self.job["id"], line, reason, value))
+            self._find_erased(open_key)
             self._connection.execute(_MERGE, parameters)
             self._connection.execute(_FINISH, parameters)
 
+    def _find_erased(self, open_key: Callable[[bytes], bytes]) -> None:
+        erasures.hold(self._connection)
+        self._connection.execute("CREATE TEMPORARY TABLE erased (phone text) ON COMMIT DROP")
+        sealed = self._connection.execute(
+            "SELECT sealed FROM erasure_key WHERE EXISTS (SELECT FROM erased_people)"
+        ).fetchone()
+        if sealed is not None:
+            inner, outer = pads(open_key(bytes(sealed[0])))
+            self._connection.execute(_ERASED, {"inner": inner, "outer": outer})
+
+
+# An HMAC, as domain/erased.py makes it.
+_ERASED = """
+    INSERT INTO erased
+    SELECT phone FROM (SELECT DISTINCT phone FROM staged) AS one
+    WHERE sha256(%(outer)s::bytea || sha256(%(inner)s::bytea || convert_to(phone, 'UTF8')))
+          IN (SELECT hash FROM erased_people)
+"""
 
 # First line wins; a phone the campaign has already is a duplicate too. Who must not be sent to is kept, with reason.
 _MERGE = """
@@ -123,6 +154,7 @@ _MERGE = """
     ), ranked AS (
         SELECT first.*, CASE
             WHEN suppression.phone IS NOT NULL THEN suppression.reason
+            WHEN erased.phone IS NOT NULL THEN 'opted_out'
             WHEN campaign.dedupe_days > 0 AND EXISTS (
                 SELECT FROM contacts AS other
                 JOIN message_logs AS message
@@ -135,6 +167,7 @@ _MERGE = """
         FROM first CROSS JOIN campaign
         -- A suppression with an end may be over when the campaign starts: the claim asks again.
         LEFT JOIN suppressions AS suppression ON suppression.phone = first.phone AND suppression.expires_at IS NULL
+        LEFT JOIN erased ON erased.phone = first.phone
     ), capped AS (
         SELECT line, phone, variables, CASE WHEN reason IS NULL AND audience_cap IS NOT NULL
             AND row_number() OVER (PARTITION BY reason IS NULL ORDER BY line) > audience_cap

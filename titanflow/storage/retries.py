@@ -22,7 +22,7 @@ _TEXT = """
         JOIN message_logs AS message ON {match}
         JOIN contacts AS contact ON contact.id = message.contact_id
         LEFT JOIN suppressions AS suppression ON suppression.phone = contact.phone AND suppression.expires_at > now()
-        WHERE message.campaign_id = %(campaign_id)s AND message.state = 'failed'
+        WHERE message.campaign_id = %(campaign_id)s AND message.state = 'failed' AND contact.phone NOT LIKE 'erased:%%'
         ORDER BY message.id LIMIT %(limit)s
         FOR UPDATE OF message
     ), changed AS (

@@ -110,3 +110,44 @@ def forget(folder: Path, *, older_than_days: int, limit: int, now: datetime | No
             path.unlink(missing_ok=True)
             gone += 1
     return gone
+
+
+def erase(folder: Path, texts: Sequence[str], *, now: datetime | None = None) -> int:
+    """Take out the bodies that hold one of the texts, from files of hours that are over. Returns how many.
+
+    A file is rewritten beside itself and put in its place at once. Raises OSError.
+    """
+    this_hour = (now or datetime.now(UTC)).replace(minute=0, second=0, microsecond=0)
+    wanted = [text.encode() for text in texts]
+    gone = 0
+    for path in sorted(folder.glob("*.ndjson.gz")):
+        named = _NAME.fullmatch(path.name)
+        if named is None or datetime.strptime(named[1], "%Y-%m-%dT%H").replace(tzinfo=UTC) >= this_hour:
+            continue
+        gone += _rewrite(path, wanted)
+    return gone
+
+
+def _rewrite(path: Path, texts: Sequence[bytes]) -> int:
+    gone, beside = 0, path.with_suffix(".part")
+    with beside.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=_FASTEST) as kept:
+        os.chmod(beside, 0o600)
+        for line in _lines(path):
+            if any(text in line for text in texts):
+                gone += 1
+            else:
+                kept.write(line)
+    if gone:
+        os.replace(beside, path)
+    else:
+        beside.unlink()
+    return gone
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file as they are; a last member that a crash cut short ends it."""
+    try:
+        with gzip.open(path, "rb") as file:
+            yield from file
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return

@@ -126,3 +126,18 @@ class Person(Answer):
     campaigns: Page[PersonInCampaign]
     conversations: list[PersonConversation]
     rejected_lines: list[PersonRejectedLine]
+    logs_kept_days: int = Field(
+        description="Campaigns that ended longer ago are closed: whom they wrote to is not kept"
+    )
+
+
+class Erased(Answer):
+    """What there was of a person, and is no more."""
+
+    erased: bool
+    contacts: int = Field(description="They stay in the figures of their campaigns, without name")
+    messages: int
+    conversations: int
+    rejected_lines: int
+    unreadable_webhooks: int
+    places_of_daily_limits: int

@@ -211,7 +211,13 @@ class ConversationMessages:
         asked = read_json(request, NewReply)
         number = query_of(request, NumberQuery).phone_number_id
         response.media = service.reply(
-            self._context.db, self._context.fast_copy, phone, number, asked.answer(), who=request.context.who
+            self._context.db,
+            self._context.fast_copy,
+            self._context.vault,
+            phone,
+            number,
+            asked.answer(),
+            who=request.context.who,
         )
         response.status = 201
 

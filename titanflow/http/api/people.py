@@ -7,7 +7,7 @@ from titanflow.http.answers import people as answers
 from titanflow.http.bodies import cursor_of
 from titanflow.http.context import Context
 from titanflow.http.contract import Int, ListQuery, operation, query_of
-from titanflow.services import people
+from titanflow.services import erasure, people
 
 _NEWEST = 2**63 - 1
 
@@ -21,7 +21,7 @@ class PersonQuery(ListQuery):
 class Person:
     """One person, over all campaigns."""
 
-    scopes = {"GET": "read"}
+    scopes = {"GET": "read", "DELETE": "admin"}
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -34,7 +34,18 @@ class Person:
         """
         context, limit = self._context, query_of(request, PersonQuery).limit
         before = cursor_of(request) or _NEWEST
-        response.media = people.timeline(context.db, context.fast_copy, phone, before=before, limit=limit)
+        response.media = people.timeline(
+            context.db, context.fast_copy, context.vault, phone, before=before, limit=limit
+        )
+
+    @operation(answers.Erased, problems=("invalid_phone", "in_flight"))
+    def on_delete(self, request: falcon.Request, response: falcon.Response, phone: str) -> None:
+        """Erase the person: all traces go, figures stay, nothing is ever sent to the phone again. Not to be undone.
+
+        409 in_flight while a message is on its way: repeat it. Harmless to repeat.
+        """
+        context = self._context
+        response.media = erasure.erase(context.db, context.vault, phone, by=request.context.who)
 
 
 ROUTES: list[tuple[str, type]] = [("/contacts/{phone}", Person)]

@@ -12,6 +12,7 @@ from titanflow.http.bodies import Body, read_json
 from titanflow.http.context import Context
 from titanflow.http.contract import Flag, ListQuery, Page, Text, operation, query_of
 from titanflow.http.lists import page_of
+from titanflow.services import erasure
 from titanflow.services import suppressions as service
 from titanflow.storage import suppressions
 from titanflow.storage.suppressions import Suppression
@@ -112,7 +113,7 @@ class OneSuppression:
     @operation(answers.Suppression, problems=("invalid_phone", "not_suppressed"))
     def on_get(self, _: falcon.Request, response: falcon.Response, phone: str) -> None:
         """Answer reason, source, note, since and until when; `is_over`: it has ended. 404 not_suppressed."""
-        response.media = service.get(self._context.db, phone)
+        response.media = erasure.suppression_of(self._context.db, self._context.vault, phone)
 
     @operation(
         answers.SuppressionWritten,
@@ -137,7 +138,7 @@ class OneSuppression:
     @operation(status=204, problems=("invalid_phone", "not_suppressed"))
     def on_delete(self, request: falcon.Request, response: falcon.Response, phone: str) -> None:
         """Let a person be sent to again. 404 not_suppressed."""
-        service.delete(self._context.db, phone, who=request.context.who)
+        erasure.lift(self._context.db, self._context.vault, phone, who=request.context.who)
         response.status = 204
 
 
