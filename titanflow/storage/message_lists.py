@@ -14,8 +14,8 @@ from titanflow.storage.counters import STATE_OF_CONTACT
 from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all, fetch_one
 
-# How many rows are walked through in turn: a little, then a lot, and on only as long as nobody was found.
-_WALKS = (1_000, 10_000, 10_000)
+# How many rows are walked through in turn: a little, then more.
+_WALKS = (1_000, 6_000)
 _COMMON = ("sent", "delivered", "read")
 _WAITING = ("claimed", "retrying", "in_doubt")
 _WITH_CODE = ("failed", "retrying", "in_doubt")  # of others an error code is history
