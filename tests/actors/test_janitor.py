@@ -3,9 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.support.builders import a_campaign, a_number, counts
+from tests.support.inbox import hears
+from tests.support.webhooks import says
 from titanflow.actors.node.janitor import Janitor, Step, steps
 from titanflow.errors import StorageUnavailable
-from titanflow.storage import statuses, webhook_files
+from titanflow.storage import retention, statuses, webhook_files
 from titanflow.storage.database import Database
 from titanflow.storage.rows import fetch_all
 from titanflow.storage.statuses import StatusRow
@@ -78,3 +81,28 @@ def test_what_nobody_could_read_is_forgotten_too(db: Database) -> None:
     assert _step(db, "unreadable webhooks").forget() == 2
     assert _step(db, "unreadable webhooks", days=9).forget() == 1
     assert _step(db, "unreadable webhooks", days=0).forget() == 0
+
+
+def test_ended_campaigns_are_closed_and_their_messages_deleted_in_a_round(db: Database) -> None:
+    campaign = a_campaign(db, contacts=2, state="completed")
+    with db.connection() as connection:
+        connection.execute("UPDATE campaigns SET updated_at = now() - interval '31 days'")
+
+    assert [_step(db, "ended campaigns, closed").forget() for _ in range(2)] == [1, 0]
+    assert [_step(db, "messages of closed campaigns").forget() for _ in range(3)] == [2, 1, 0]
+    assert fetch_all(db, "SELECT id FROM contacts", {}) == []
+    assert counts(db, campaign.id) == {"pending": 2}
+
+
+def test_files_that_people_sent_are_kept_as_long_as_is_chosen(db: Database) -> None:
+    a_number(db)
+    hears(db, {**says("", wamid="m"), "type": "image", "image": {"id": "77", "mime_type": "image/png"}})
+    with db.connection() as connection:
+        connection.execute(
+            "UPDATE inbound_media SET state = 'stored', due_at = NULL, stored_at = now() - interval '3 days'"
+        )
+    step = _step(db, "files that people sent")
+
+    assert step.forget() == 0
+    retention.change(db, {"media_days": 2})
+    assert step.forget() == 1

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from titanflow.cli.stage import Stage
 from titanflow.domain.vault import Vault
 from titanflow.storage import audit_log, phone_numbers
 from titanflow.storage.database import Database
+from titanflow.storage.webhook_files import WebhookFiles
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -319,8 +321,8 @@ _READ_ONLY = {
 _THROUGH_THE_SERVER = {"campaign import", "number sync", "template sync"}  # the server's audit log names the token
 _KEPT = {
     "campaign cancel", "campaign create", "campaign doubts", "campaign pause", "campaign rehearse", "campaign resume",
-    "campaign retry", "campaign start", "number add", "number change", "number pause", "number rekey", "number resume",
-    "token create", "token revoke", "webhook replay",
+    "campaign retry", "campaign start", "contact erase", "number add", "number change", "number pause", "number rekey",
+    "number resume", "token create", "token revoke", "webhook replay",
 }  # fmt: skip
 
 
@@ -398,3 +400,19 @@ def test_a_key_that_is_missing_is_said_in_words(run: Run, db: Database, monkeypa
     assert (code, err.count("\n")) == (78, 1)
     assert "The access tokens of 1001 can't be decrypted: none of the keys in SECRET_KEY fits. Add the earlier" in err
     assert "No key in SECRET_KEY fits the access tokens of 1001" in run("doctor")[1]
+
+
+def test_a_person_is_erased_with_the_webhooks_of_this_host(
+    run: Run, db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    campaign = a_campaign(db, contacts=1)
+    kept = WebhookFiles(tmp_path / "webhooks", "1")
+    kept.append([b'{"wa_id":"491510000000"}', b"{}"], at=datetime(2026, 11, 1, tzinfo=UTC))
+    kept.close()
+
+    told = _json(run, "contact", "erase", campaign.phones[0], "--yes")
+
+    assert (told["erased"], told["contacts"], told["kept_webhooks"]) == (True, 1, 1)
+    assert run("contact", "erase", "nobody", "--yes")[0] == 65
+    assert "4915100" not in str(audit_log.page(db, before=2**62, limit=9))

@@ -121,6 +121,7 @@ def test_deduplication_asks_by_phone(many: _Many) -> None:
     """A list of 300 people is held against all campaigns: not by reading them."""
     with psycopg.connect(many.url, autocommit=True) as connection:
         connection.execute("CREATE TEMPORARY TABLE staged (line bigint, phone text, variables jsonb)")
+        connection.execute("CREATE TEMPORARY TABLE erased (phone text)")
         connection.execute(
             "INSERT INTO staged SELECT row_number() OVER (), phone, '{}'"
             " FROM (SELECT phone FROM contacts LIMIT 300) AS one"

@@ -1,5 +1,8 @@
 """Retention: a campaign is closed first, then its rows go in batches; nobody waits again, and no figure changes."""
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -22,6 +25,7 @@ from titanflow.storage.settlements import Settlement, settle
 
 _ROLL_UPS = ("stats_hourly", "stats_failures", "stats_pricing", "reply_times", "campaign_counters", "campaign_reasons")
 _ENDED = count(1)
+_RECOUNTED = f"WITH {counters.RECOUNTED} SELECT * FROM recounted"
 _ROWS = ("contacts", "message_logs", "message_attempts", "replies", "import_rejects")
 
 
@@ -162,11 +166,57 @@ def test_nobody_is_ever_left_without_the_message_that_was_sent(db: Database) -> 
 
     retention.purge(db, limit=3)
 
-    left = fetch_all(db, counters.RECOUNTED.join(("WITH", "SELECT * FROM recounted")), {"id": campaign.id})
+    left = fetch_all(db, _RECOUNTED, {"id": campaign.id})
     assert {row["state"] for row in left} == {"sent"}
     assert people.campaigns(db, campaign.phones[:3], before=2**62, limit=9) == []
     with pytest.raises(Gone, match="is closed"):
         service.with_messages(db, campaign.id)
+
+
+_PURGE = """
+import sys
+from titanflow.storage import retention
+from titanflow.storage.database import Database
+db = Database(sys.argv[1], pool_size=1)
+while retention.purge(db, limit=20):
+    print("a piece", flush=True)
+"""
+
+
+def test_killed_anywhere_it_leaves_nobody_without_the_message_that_was_sent(db: Database, database_url: str) -> None:
+    """Weakness D7 under kill -9: each piece is a commit that keeps how far it came."""
+    campaign = a_campaign(db, contacts=1_500, state="completed")
+    with db.connection() as connection:
+        connection.execute(
+            "INSERT INTO message_logs (contact_id, incarnation, campaign_id, number_id, template_id, state)"
+            " SELECT id, 1, campaign_id, %s, %s, 'read' FROM contacts",
+            [campaign.number_id, campaign.template_id],
+        )
+        connection.execute("UPDATE campaign_counters SET pending = 0, read = 1500")
+    _age(db, campaign.id, 40)
+    retention.close(db)
+
+    for pieces in (1, 2, 5):
+        purging = subprocess.Popen(
+            [sys.executable, "-c", _PURGE, database_url], stdout=subprocess.PIPE, env={**os.environ}
+        )
+        assert purging.stdout is not None
+        for _ in range(pieces):
+            assert purging.stdout.readline() == b"a piece\n"
+        purging.kill()
+        purging.communicate()
+        left = fetch_all(db, _RECOUNTED, {"id": campaign.id})
+        assert [row["state"] for row in left] == ["read"]
+        assert left[0]["count"] <= 1_500 - 20 * pieces
+        [orphans] = fetch_all(
+            db,
+            "SELECT count(*) AS count FROM message_logs WHERE contact_id NOT IN (SELECT id FROM contacts)",
+            {},
+        )
+        assert orphans["count"] == 0
+    _run(db)
+    assert _rows(db) == {}
+    assert counts(db, campaign.id) == {"read": 1_500}
 
 
 def test_what_is_young_alive_or_in_doubt_is_not_touched(db: Database) -> None:
