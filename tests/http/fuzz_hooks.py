@@ -10,6 +10,8 @@ from schemathesis.generation import GenerationMode
 FIRST, CAMPAIGNS, DOOMED = 1001, 8, 20  # the ids of campaigns on the stage; the last ones may be deleted
 PERSON = "4915112345678"
 _KNOWN = {"number": ["2001"], "phone": [PERSON, f"+{PERSON}", "4915112345679"]}
+# Whom it erases, and which number it deletes: the others are still needed.
+_DELETED = {("number", False): ["2002"], ("phone", True): ["4915112345699"]}
 _requests = itertools.count(1)
 _NAMED: dict[str, list[object]] = {"template_ids": [1], "phone_number_ids": ["2001"]}
 _NUMBERED = ("import_id", "rehearsal_id", "alarm_id", "media_id", "template_id", "message_id", "faq_id")
@@ -32,7 +34,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             elif name in _NUMBERED:
                 case.path_parameters[name] = value // 2 % 3 + 1
         elif name in _KNOWN and isinstance(value, str) and len(value) % 2:
-            known_ids = ["2002"] if deletes and name == "number" else _KNOWN[name]
+            known_ids = _DELETED.get((name, case.path.endswith("/contacts/{phone}"))) if deletes else None
+            known_ids = known_ids or _KNOWN[name]
             case.path_parameters[name] = known_ids[len(value) // 2 % len(known_ids)]
     if isinstance(case.body, dict) and case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE:
         for name, ids in _NAMED.items():

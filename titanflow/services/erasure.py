@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from titanflow.domain.erased import hash_of, traces
+from titanflow.domain.phones import same_person
 from titanflow.domain.vault import Vault
 from titanflow.errors import ConfigurationError, Conflict, NotFound
 from titanflow.services import suppressions as suppressions_service
@@ -27,7 +28,7 @@ def erase(db: Database, vault: Vault, raw: str, *, by: str) -> dict[str, Any]:
     Raises InvalidInput for what is no phone; Conflict `in_flight`: a message is on its way. Even then nothing more is
     sent to the person.
     """
-    names = erasures.names_of(db, person_of(raw))
+    names = sorted({form for name in erasures.names_of(db, person_of(raw)) for form in same_person(name)})
     key = _key(db, vault) or _new_key(db, vault)
     erasures.block(db, names)
     found = erasures.erase(db, Person(names, [hash_of(key, name) for name in names]), who=by)
