@@ -303,6 +303,12 @@ def test_people_the_list_and_the_inbox_know_that_somebody_was_erased_until_let_b
     with pytest.raises(Conflict, match="do-not-send"):
         inbox.reply(db, fast_copy, vault, _PHONE, "1001", answer, who="ana")
 
+    webhook(db, says("are you there?", wamid="again", sender=_DIGITS))
+    assert inbox.reply(db, fast_copy, vault, _PHONE, "1001", answer, who="ana")["state"] == "queued"
+    template = inbox.TemplateOf(campaign.template_id, None, None, {"body.1": "Ana", "body.2": "X"})
+    offer = inbox.Answer(template=template)
+    with pytest.raises(Conflict, match="do-not-send"):
+        inbox.reply(db, fast_copy, vault, _PHONE, "1001", offer, who="ana")
     erasure.lift(db, vault, _PHONE, who="ana")
 
     with pytest.raises(NotFound):

@@ -103,16 +103,15 @@ def reply(
     and do-not-send list are asked once more by the claim, at the last moment.
     """
     found = _of_person(db, raw)
-    is_erased = erasure.erased_at(db, vault, person_of(raw)) is not None
-    if is_erased and not found:
-        raise _suppressed("opted_out")
+    if not found:
+        _is_not_erased(db, vault, raw)
     if not found and answer.template is not None and phone_number_id is not None:
         found = _begun(db, raw, phone_number_id)
     chosen = _chosen(found, raw, phone_number_id)
     content, template_id, is_marketing = _content(db, chosen, answer)
     _may_be_written(db, chosen, free_form=template_id is None, is_marketing=is_marketing)
-    if is_erased and is_marketing:
-        raise _suppressed("opted_out")
+    if is_marketing:
+        _is_not_erased(db, vault, raw)
     if answer.reply_to is not None:
         quoted = conversations.message(db, chosen["id"], answer.reply_to)
         if quoted is None or quoted["wamid"] is None:
@@ -182,6 +181,12 @@ def _may_be_written(db: Database, chosen: Mapping[str, Any], *, free_form: bool,
     reason = next((one["reason"] for one in stays if is_marketing or one["reason"] == "blacklisted"), None)
     if reason is not None:
         raise _suppressed(reason)
+
+
+def _is_not_erased(db: Database, vault: Vault, raw: str) -> None:
+    """Whoever writes again may be answered; a campaign's kind of message, or a first one, is another matter."""
+    if erasure.erased_at(db, vault, person_of(raw)) is not None:
+        raise _suppressed("opted_out")
 
 
 def _suppressed(reason: str) -> Conflict:
