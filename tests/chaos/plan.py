@@ -67,7 +67,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One round. mps: of each number. deadline_s: from the start to `completed`."""
+    """One round. mps: of each number. deadline_s: from the start to `completed`.
+
+    Meta's pauses may add up to 190 s: 60 for 131048, 10 for 131057, 120 for code 4, one after the other.
+    """
 
     seed: int
     contacts: int
@@ -76,7 +79,7 @@ class Plan:
     latency_ms: float
     profile: str
     events: tuple[Event, ...]
-    deadline_s: float = 150.0
+    deadline_s: float = 300.0
 
     @property
     def on_small_disk(self) -> bool:
