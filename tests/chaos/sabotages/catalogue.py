@@ -158,8 +158,8 @@ _ALL = [
         (
             Change(
                 "storage/claims.py",
-                "        SELECT %(campaign_id)s, %(node_id)s, -count(*), count(*) FROM claimed HAVING count(*) > 0\n",
-                "        SELECT %(campaign_id)s, %(node_id)s, 0, 0 FROM claimed HAVING count(*) > 0\n",
+                "        SELECT %(campaign_id)s, %(shard)s, -count(*), count(*) FROM claimed HAVING count(*) > 0\n",
+                "        SELECT %(campaign_id)s, %(shard)s, 0, 0 FROM claimed HAVING count(*) > 0\n",
             ),
             Change(
                 "storage/claims.py",
@@ -168,7 +168,7 @@ _ALL = [
                 "        with db.connection() as connection:\n"
                 "            connection.execute('UPDATE campaign_counters SET pending = pending - %s, claimed ='\n"
                 "                ' claimed + %s WHERE campaign_id = %s AND node_id = %s',\n"
-                "                [len(claims), len(claims), campaign_id, sender.node_id])\n"
+                "                [len(claims), len(claims), campaign_id, -sender.number_id])\n"
                 f"    {_LATER}(0.02, count).start()\n"
                 "    suppressed = [claim.contact_id",
             ),
