@@ -16,7 +16,7 @@ bench: .venv/run
 	$(BIN)/python -m titanflow bench $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	@scripts/test $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
