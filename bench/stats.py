@@ -23,6 +23,7 @@ from bench.many_messages import fill
 from bench.plans import Plan, explained
 from titanflow.cli.stage import Stage
 from titanflow.domain.periods import period_of
+from titanflow.domain.vault import Vault
 from titanflow.services import people, stats, tokens
 from titanflow.storage import counters, message_lists, reports
 from titanflow.storage.database import Database
@@ -129,7 +130,7 @@ def queries(made: Made) -> list[Query]:
         Query(
             "contact timeline",
             lambda n: f"/contacts/%2B{made.phones[n % len(made.phones)][1:]}",
-            lambda db, redis: people.timeline(db, redis, made.phones[0], before=2**63 - 1, limit=50),
+            lambda db, redis: people.timeline(db, redis, Vault(["none"]), made.phones[0], before=2**63 - 1, limit=50),
         ),
     ]
 
