@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import gevent
 import pykka.messages
 from gevent.hub import Waiter, get_hub
-from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]  # ships no types
+from greenlet import getcurrent, greenlet
 
 from titanflow.supervision import events
 from titanflow.supervision.clock import Clock, Timer, installed_clock, schedule, wake

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar
 
-from greenlet import getcurrent  # type: ignore[import-untyped]  # ships no types
+from greenlet import getcurrent
 
 from titanflow.supervision.messages import Down, MonitorRef, TaskReply
 from titanflow.supervision.process import NO_MESSAGE, Pid, Process, current_process, start_process
