@@ -6,6 +6,7 @@ server is real, with its tree, PostgreSQL, Redis and the sandbox, and has things
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.http.fuzz_hooks import CAMPAIGNS, DOOMED, FIRST, PERSON
 from tests.support.servers import short_folder
@@ -66,12 +68,19 @@ def _await(stage: Stage, path: str, is_so: Callable[[Any], bool]) -> None:
 
 
 def fuzz(
-    stage: Stage, token: str, *, examples: int, seed: int, only: str | None = None, har: Path | None = None
+    stage: Stage, token: str | None, *, examples: int, seed: int, only: str | None = None, har: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis in a process of its own. only: a regular expression of paths. har: a file for all traffic."""
+    """Run schemathesis in a process of its own. only: a regular expression of paths. har: a file for all traffic.
+
+    Without a token every operation but the public ones must answer 401, so that no answer can be called too strict.
+    """
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(_HERE / "schemathesis.toml"), "run"]
-    command += [f"{stage.address}/api/v1/openapi.json", "--header", f"Authorization: Bearer {token}"]
-    command += ["--checks", "all", "--phases", "coverage,fuzzing", "--max-examples", str(examples), "--seed", str(seed)]
+    command += [f"{stage.address}/api/v1/openapi.json", "--checks", "all"]
+    if token is None:
+        command += ["--exclude-checks", "positive_data_acceptance,missing_required_header,unsupported_method"]
+    else:
+        command += ["--header", f"Authorization: Bearer {token}"]
+    command += ["--phases", "coverage,fuzzing", "--max-examples", str(examples), "--seed", str(seed)]
     command += ["--continue-on-failure", "--no-color", "--no-shrink", "--request-timeout", "30"]
     command += ["--exclude-path-regex", "/events$"]  # streams that go on for ten minutes; test_events.py has them
     if har:
@@ -82,6 +91,21 @@ def fuzz(
     return subprocess.run(command, env=environment, cwd=_HERE.parents[1], capture_output=True, text=True, check=False)
 
 
+def let_in(stage: Stage, har: Path) -> list[str]:
+    """The requests of a run without a token that were carried out, though their operation isn't public."""
+    document = stage.api.get("/api/v1/openapi.json")
+    public = {
+        path for path, item in document["paths"].items() if any(one.get("security") == [] for one in item.values())
+    }
+    told = []
+    for entry in json.loads(har.read_text())["log"]["entries"]:
+        method, path = entry["request"]["method"], urlsplit(entry["request"]["url"]).path
+        status = entry["response"]["status"]
+        if status < 400 and path not in public and method != "OPTIONS":  # which methods there are is no secret
+            told.append(f"let in without a token: {method} {path} {status}")
+    return told
+
+
 def main() -> int:
     """Fuzz as asked; print schemathesis's own words; 1 if it found something."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -89,17 +113,28 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="regular expression of paths")
     parser.add_argument("--har", type=Path, help="keep all requests and answers there")
+    parser.add_argument("--anonymous", action="store_true", help="without a token: nothing may be carried out")
     asked = parser.parse_args()
     with short_folder() as folder:
+        har = asked.har or folder / "traffic.har"
         stage = Stage(folder / "data", speed=10)
         try:
             stage.start()
-            done = fuzz(stage, furnish(stage), examples=asked.examples, seed=asked.seed, only=asked.only, har=asked.har)
+            token = furnish(stage)
+            done = fuzz(
+                stage,
+                None if asked.anonymous else token,
+                examples=asked.examples,
+                seed=asked.seed,
+                only=asked.only,
+                har=har if asked.anonymous else asked.har,
+            )
+            inside = let_in(stage, har) if asked.anonymous else []
             crashes = [line for line in (stage.data_dir / "server.log").read_text().splitlines() if "crashed" in line]
         finally:
             stage.stop()
-    print(done.stdout, done.stderr, *crashes[:20], sep="\n")
-    return 1 if done.returncode or crashes else 0
+    print(done.stdout, done.stderr, *crashes[:20], *inside[:20], sep="\n")
+    return 1 if done.returncode or crashes or inside else 0
 
 
 if __name__ == "__main__":
