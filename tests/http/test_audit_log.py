@@ -108,3 +108,12 @@ def test_a_token_may_end_by_itself_and_its_revocation_counts_within_a_second(sta
     time.sleep(1.0)  # the promise is about wall time
 
     assert ask(stage, "GET", "/api/v1/campaigns", token=made["token"])[0] == 401
+
+
+def test_names_that_can_not_be_kept_or_shown_cost_nothing(stage: Stage) -> None:
+    """A NUL in the name of a field was a 500, after the request had been refused."""
+    status, problem, _ = ask(stage, "PUT", "/api/v1/settings/opt-out", {"\x00\x07evil": True})
+
+    assert (status, problem["code"]) == (422, "invalid_input")
+    _, listed, _ = ask(stage, "GET", "/api/v1/audit-log?limit=1")
+    assert listed["items"][0]["detail"]["fields"] == ["??evil"]

@@ -57,4 +57,6 @@ class AuditTrail:
 
 
 def _fields(request: falcon.Request) -> list[str]:
-    return sorted(getattr(request.context, "fields", []))[:50]
+    """The names that the client sent, known or not: PostgreSQL keeps no NUL, and a list shall show them harmlessly."""
+    names = sorted(getattr(request.context, "fields", []))[:50]
+    return ["".join(letter if letter.isprintable() else "?" for letter in name) for name in names]

@@ -6,6 +6,7 @@ posix_spawn, since a fork would begin by disowning the actors of this very proce
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class WorkerProcess:
         return Ended(code, said.splitlines()[-1] if said else f"exit code {code}")
 
     def kill(self) -> None:
-        """End it at once."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        """End it at once. It may have ended already: a signal to the whole group reaches it first."""
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
         self._said.unlink(missing_ok=True)
