@@ -93,7 +93,8 @@ def test_the_real_run_ends_within_the_forecast(stage: Stage, campaign_id: int) -
     last = max(datetime.fromisoformat(row["sent_at"]) for row in rows if row["sent_at"])
     took_s = (last - datetime.fromisoformat(campaign["started_at"])).total_seconds()
     low_s, high_s = result["duration"]["seconds"]
-    assert low_s <= took_s <= high_s
+    assert low_s <= took_s + 1  # sent_at is the second in which it left
+    assert took_s <= high_s
 
 
 def test_a_campaign_that_has_ended_is_409_and_says_why(stage: Stage, campaign_id: int) -> None:

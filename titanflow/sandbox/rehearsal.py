@@ -10,6 +10,7 @@ lists them]}, "portfolios": {name: {"limit": people in 24 hours, "used": [[at, p
 """
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -78,10 +79,15 @@ class Judge:
 
 
 def serve(lines: BinaryIO, verdicts: BinaryIO) -> None:
-    """Judge until the lines end."""
-    judge = Judge(orjson.loads(lines.readline()))
+    """Judge until the lines end. One that is cut short is the end too: whoever wrote it was killed."""
+    first = lines.readline()
+    if not first.endswith(b"\n"):
+        return
+    judge = Judge(orjson.loads(first))
     verdict, line = _Verdict(), 0
     for text in lines:
+        if not text.endswith(b"\n"):
+            return
         if text == b"\n":
             verdicts.write(verdict.as_line())
             verdicts.flush()
@@ -117,4 +123,5 @@ def _template(one: dict[str, Any]) -> Template:
 
 
 if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    with suppress(BrokenPipeError):  # nobody waits for the verdict any more
+        serve(sys.stdin.buffer, sys.stdout.buffer)
