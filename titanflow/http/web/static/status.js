@@ -26,7 +26,8 @@ function sentence(stats) {
     return `Sending ${number.format(stats.rate_now)}/s${limit}${eta}`;
   }
   const state = stats.state[0].toUpperCase() + stats.state.slice(1);
-  const reason = stats.state_reason && stats.state_reason !== state ? `: ${stats.state_reason}` : "";
+  if (stats.state_reason && stats.state_reason.startsWith(state)) return stats.state_reason;
+  const reason = stats.state_reason ? `: ${stats.state_reason}` : "";
   const back = stats.resumes_at ? `; goes on by itself at ${new Date(stats.resumes_at).toLocaleString()}` : "";
   return state + reason + back;
 }
