@@ -6,7 +6,8 @@ import pytest
 
 from tests.support import conformance
 from tests.support.in_process_api import Api, an_api
-from tests.support.servers import fresh_database
+from tests.support.servers import fresh_database, short_folder
+from titanflow.cli.stage import Stage
 from titanflow.embedded import EmbeddedServers
 
 
@@ -27,3 +28,15 @@ def shared_api(
         an_api(url, servers.urls.redis_url, tmp_path_factory.mktemp("api")) as made,
     ):
         yield made
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """The real server with everything that it needs, one a module."""
+    with short_folder() as folder:
+        made = Stage(folder / "data", speed=10)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()

@@ -3,48 +3,17 @@
 import gzip
 import hashlib
 import hmac
-import http.client
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.servers import short_folder
+from tests.support.asking import ask
 from titanflow.cli.api_client import ApiClient
 from titanflow.cli.stage import Stage
 from titanflow.services import tokens
 from titanflow.storage.database import Database
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    with short_folder() as folder:
-        made = Stage(folder / "data", speed=10)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
-
-
-def _ask(
-    stage: Stage, method: str, path: str, body: bytes | None = None, *, token: str | None = None, **headers: str
-) -> tuple[int, Any, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=20)
-    bearer = stage.token if token is None else token
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
-    if bearer:
-        given["Authorization"] = f"Bearer {bearer}"
-    try:
-        connection.request(method, path, body, given)
-        answer = connection.getresponse()
-        text = answer.read()
-        parsed = json.loads(text) if text[:1] in (b"{", b"[") else text
-        return answer.status, parsed, {key.lower(): value for key, value in answer.getheaders()}
-    finally:
-        connection.close()
 
 
 def _campaign(stage: Stage, **more: Any) -> int:
@@ -62,19 +31,19 @@ def test_without_token_is_401_and_a_weak_token_403(stage: Stage) -> None:
     weak = tokens.create(database, "weak", "read")
     database.close()
 
-    assert _ask(stage, "GET", "/api/v1/campaigns", token="")[0] == 401
-    assert _ask(stage, "GET", "/api/v1/campaigns", token="tf_wrong")[0] == 401
-    assert _ask(stage, "GET", "/api/v1/campaigns", token=weak)[0] == 200
-    status, problem, _ = _ask(stage, "POST", "/api/v1/campaigns", b'{"name": "x"}', token=weak)
+    assert ask(stage, "GET", "/api/v1/campaigns", token="")[0] == 401
+    assert ask(stage, "GET", "/api/v1/campaigns", token="tf_wrong")[0] == 401
+    assert ask(stage, "GET", "/api/v1/campaigns", token=weak)[0] == 200
+    status, problem, _ = ask(stage, "POST", "/api/v1/campaigns", b'{"name": "x"}', token=weak)
     assert (status, problem["code"]) == (403, "forbidden")
 
 
 def test_every_route_needs_a_token_but_the_public_ones(stage: Stage) -> None:
     paths = ("/phone-numbers", "/templates", "/campaigns/1/stats", "/supervision", "/nodes", "/tokens")
-    assert {_ask(stage, "GET", f"/api/v1{path}", token="")[0] for path in paths} == {401}
-    assert _ask(stage, "GET", "/health/live", token="")[0] == 200
-    assert _ask(stage, "GET", "/health/ready", token="")[0] == 200
-    assert _ask(stage, "GET", "/metrics", token="")[0] == 200
+    assert {ask(stage, "GET", f"/api/v1{path}", token="")[0] for path in paths} == {401}
+    assert ask(stage, "GET", "/health/live", token="")[0] == 200
+    assert ask(stage, "GET", "/health/ready", token="")[0] == 200
+    assert ask(stage, "GET", "/metrics", token="")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -97,15 +66,15 @@ def test_every_route_needs_a_token_but_the_public_ones(stage: Stage) -> None:
     ],
 )
 def test_bad_bodies_are_refused_in_words(stage: Stage, body: bytes, status: int, code: str) -> None:
-    answered, problem, headers = _ask(stage, "POST", "/api/v1/campaigns", body)
+    answered, problem, headers = ask(stage, "POST", "/api/v1/campaigns", body)
     assert (answered, problem["code"]) == (status, code)
     assert headers["content-type"] == "application/problem+json"
 
 
 def test_what_is_not_there_is_404_as_a_problem(stage: Stage) -> None:
-    assert _ask(stage, "GET", "/api/v1/campaigns/99999")[1]["code"] == "campaign_not_found"
-    assert _ask(stage, "GET", "/api/v1/nonsense")[0] == 404
-    assert _ask(stage, "DELETE", "/api/v1/campaigns")[0] == 405
+    assert ask(stage, "GET", "/api/v1/campaigns/99999")[1]["code"] == "campaign_not_found"
+    assert ask(stage, "GET", "/api/v1/nonsense")[0] == 404
+    assert ask(stage, "DELETE", "/api/v1/campaigns")[0] == 405
 
 
 def test_an_access_token_is_never_shown(stage: Stage) -> None:
@@ -113,17 +82,17 @@ def test_an_access_token_is_never_shown(stage: Stage) -> None:
     assert "access_token" not in made
     assert "secret-token-value" not in json.dumps(stage.api.get("/api/v1/phone-numbers"))
     again = json.dumps({"phone_number_id": "2001", "waba_id": "1", "access_token": "x"}).encode()
-    assert _ask(stage, "POST", "/api/v1/phone-numbers", again)[1]["code"] == "number_exists"
+    assert ask(stage, "POST", "/api/v1/phone-numbers", again)[1]["code"] == "number_exists"
 
 
 def test_a_start_says_all_that_is_missing(stage: Stage) -> None:
-    status, problem, _ = _ask(stage, "POST", f"/api/v1/campaigns/{_campaign(stage)}/start")
+    status, problem, _ = ask(stage, "POST", f"/api/v1/campaigns/{_campaign(stage)}/start")
     assert status == 409
     assert problem["missing"] == ["no_template", "no_number", "no_contacts"]
 
 
 def test_a_wrong_change_of_state_says_what_would_be_right(stage: Stage) -> None:
-    status, problem, _ = _ask(stage, "POST", f"/api/v1/campaigns/{_campaign(stage)}/resume")
+    status, problem, _ = ask(stage, "POST", f"/api/v1/campaigns/{_campaign(stage)}/resume")
     assert (status, problem["code"]) == (409, "wrong_state")
     assert "paused" in problem["detail"]
 
@@ -139,7 +108,7 @@ def test_a_wrong_change_of_state_says_what_would_be_right(stage: Stage) -> None:
 )
 def test_a_bad_list_is_422_with_its_line_and_nothing_is_left(stage: Stage, data: bytes, line: int) -> None:
     campaign_id = _campaign(stage)
-    status, problem, _ = _ask(stage, "POST", f"/api/v1/campaigns/{campaign_id}/contacts", data)
+    status, problem, _ = ask(stage, "POST", f"/api/v1/campaigns/{campaign_id}/contacts", data)
     assert (status, problem["code"], problem["line"]) == (422, "invalid_csv", line)
     assert stage.api.get(f"/api/v1/campaigns/{campaign_id}")["state"] == "draft"
     assert list((stage.data_dir / "uploads").glob("*.csv")) == []
@@ -148,7 +117,7 @@ def test_a_bad_list_is_422_with_its_line_and_nothing_is_left(stage: Stage, data:
 def test_a_gzipped_list_with_duplicates_and_rejects(stage: Stage) -> None:
     campaign_id = _campaign(stage, default_country="DE")
     rows = b"Mobile;first name\n0151 00001234;Ana\n+4915100001234;Bo\n\n12;Cy\n+4915100001235;Di\nx\n"
-    imported = json.loads(json.dumps(_ask(
+    imported = json.loads(json.dumps(ask(
         stage, "POST", f"/api/v1/campaigns/{campaign_id}/contacts", gzip.compress(rows))[1]))  # fmt: skip
     for _ in range(200):
         imported = stage.api.get(f"/api/v1/campaigns/{campaign_id}/imports/{imported['id']}")
@@ -184,33 +153,33 @@ def test_webhooks_need_the_right_signature(stage: Stage) -> None:
     path = "/api/webhooks/whatsapp"
     right = "sha256=" + hmac.new(stage._app_secret.encode(), body, hashlib.sha256).hexdigest()
 
-    assert _ask(stage, "POST", path, body, token="", X_Hub_Signature_256=right)[0] == 200
-    assert _ask(stage, "POST", path, body + b" ", token="", X_Hub_Signature_256=right)[0] == 401
-    assert _ask(stage, "POST", "/api/webhooks", body, token="")[0] == 401
-    assert _ask(stage, "POST", path, b"x" * (3 * 2**20 + 1), token="")[0] == 413
+    assert ask(stage, "POST", path, body, token="", X_Hub_Signature_256=right)[0] == 200
+    assert ask(stage, "POST", path, body + b" ", token="", X_Hub_Signature_256=right)[0] == 401
+    assert ask(stage, "POST", "/api/webhooks", body, token="")[0] == 401
+    assert ask(stage, "POST", path, b"x" * (3 * 2**20 + 1), token="")[0] == 413
 
 
 def test_metas_handshake(stage: Stage) -> None:
     path = "/api/webhooks/whatsapp?hub.mode=subscribe&hub.challenge=115&hub.verify_token="
-    assert _ask(stage, "GET", path + "demo", token="")[:2] == (200, b"115")
-    assert _ask(stage, "GET", path + "wrong", token="")[0] == 403
+    assert ask(stage, "GET", path + "demo", token="")[:2] == (200, b"115")
+    assert ask(stage, "GET", path + "wrong", token="")[0] == 403
 
 
 def test_the_status_page_needs_the_pin(stage: Stage) -> None:
     form = {"Content_Type": "application/x-www-form-urlencoded"}
-    assert _ask(stage, "GET", "/", token="")[0] == 303
-    assert _ask(stage, "POST", "/login", b"pin=wrong", token="", **form)[0] == 401
-    status, _, headers = _ask(stage, "POST", "/login", b"pin=" + stage.pin.encode(), token="", **form)
+    assert ask(stage, "GET", "/", token="")[0] == 303
+    assert ask(stage, "POST", "/login", b"pin=wrong", token="", **form)[0] == 401
+    status, _, headers = ask(stage, "POST", "/login", b"pin=" + stage.pin.encode(), token="", **form)
     assert status == 303
     cookie = headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
-    status, page, headers = _ask(stage, "GET", "/", token="", Cookie=cookie.split(";")[0])
+    status, page, headers = ask(stage, "GET", "/", token="", Cookie=cookie.split(";")[0])
     assert status == 200
     assert b"status.js" in page
     assert "unsafe-inline" not in headers["content-security-policy"]
-    assert _ask(stage, "GET", "/api/v1/campaigns", token="", Cookie=cookie.split(";")[0])[0] == 200
-    assert _ask(stage, "POST", "/api/v1/campaigns", b"{}", token="", Cookie=cookie.split(";")[0])[1]["code"] == "csrf"
+    assert ask(stage, "GET", "/api/v1/campaigns", token="", Cookie=cookie.split(";")[0])[0] == 200
+    assert ask(stage, "POST", "/api/v1/campaigns", b"{}", token="", Cookie=cookie.split(";")[0])[1]["code"] == "csrf"
 
 
 def test_the_supervision_tree_can_be_looked_at(stage: Stage) -> None:

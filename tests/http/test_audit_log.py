@@ -1,45 +1,11 @@
 """Who did what: every request that may change something is kept, by whom and how it ended."""
 
-import http.client
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from tests.support.servers import short_folder
+from tests.support.asking import ask
 from titanflow.cli.stage import Stage
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    with short_folder() as folder:
-        made = Stage(folder / "data", speed=10)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
-
-
-def ask(
-    stage: Stage, method: str, path: str, body: object = None, *, token: str | None = None, **headers: str
-) -> tuple[int, Any, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=20)
-    bearer = stage.token if token is None else token
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
-    if bearer:
-        given["Authorization"] = f"Bearer {bearer}"
-    try:
-        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        connection.request(method, path, data, given)
-        answer = connection.getresponse()
-        text = answer.read()
-        parsed = json.loads(text) if text[:1] in (b"{", b"[") else text
-        return answer.status, parsed, {key.lower(): value for key, value in answer.getheaders()}
-    finally:
-        connection.close()
 
 
 def _entries(stage: Stage, **filters: str) -> list[dict[str, Any]]:

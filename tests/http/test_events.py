@@ -1,25 +1,10 @@
 """Server-sent events on a real server: how things stand at once, then each change; nothing missed after a break."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from tests.support.event_streams import Listener
-from tests.support.servers import short_folder
 from titanflow.cli.stage import Stage
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    with short_folder() as folder:
-        made = Stage(folder / "data", speed=10)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
 
 
 def _listen(stage: Stage, campaign_id: int | None, **more: Any) -> Listener:

@@ -11,22 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.servers import short_folder
 from titanflow.cli.api_client import ApiClient
 from titanflow.cli.stage import Stage
 
 _TWO_GIGABYTES = 2 * 2**30
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    with short_folder() as folder:
-        made = Stage(folder / "data", speed=10)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
 
 
 def _one_line() -> Iterator[bytes]:

@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 
 from tests.http.fuzz import furnish, fuzz
 from tests.support import console
-from tests.support.servers import short_folder
 from titanflow.cli.stage import Stage
 from titanflow.http import openapi
 from titanflow.http.app import API_ROUTES
@@ -25,17 +23,6 @@ _OPERATIONS = [
     (method, openapi.example_path(path), resource.scopes[method])  # type: ignore[attr-defined]
     for path, method, resource, _ in openapi.described(API_ROUTES)
 ]
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    with short_folder() as folder:
-        made = Stage(folder / "data", speed=10)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
 
 
 @pytest.fixture(scope="module")

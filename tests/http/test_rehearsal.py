@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,12 @@ from typing import Any
 import pytest
 
 from tests.support.builders import a_campaign
-from tests.support.servers import short_folder
 from titanflow.cli.stage import Stage
 from titanflow.errors import TitanFlowError
 from titanflow.storage.database import Database
 
 _MPS = 40
 _PEOPLE = 250
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    with short_folder() as folder:
-        made = Stage(folder / "data", speed=10)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
 
 
 @pytest.fixture(scope="module")

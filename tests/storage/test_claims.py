@@ -1,10 +1,11 @@
 """Promises 2, 3 and 6 as PostgreSQL keeps them: the claim, and what becomes of claims whose sender is dead."""
 
 import threading
+from dataclasses import replace
 
-from tests.support.builders import a_campaign, a_sender, claimed, counts
+from tests.support.builders import a_campaign, a_number, a_sender, claimed, counts
 from titanflow.storage import buffers, claims, leases
-from titanflow.storage.counters import heal
+from titanflow.storage.counters import heal, shard_of
 from titanflow.storage.database import Database
 from titanflow.storage.settlements import Settlement, settle
 
@@ -66,6 +67,25 @@ def test_nothing_is_claimed_from_a_campaign_that_does_not_run(db: Database) -> N
     sender = a_sender(db, campaign.number_id)
 
     assert claimed(db, campaign, sender) == []
+
+
+def test_numbers_of_a_campaign_count_without_waiting_for_each_other(database_url: str) -> None:
+    """Whoever counts keeps its row locked until its commit is on the disk: in one row a node, forty numbers queued."""
+    db = Database(database_url, pool_size=2, statement_timeout_ms=2_000)
+    campaign = a_campaign(db, contacts=2)
+    here, there = a_sender(db, campaign.number_id), a_sender(db, a_number(db, phone_number_id="1002"))
+    parts = [replace(campaign, contact_ids=[contact_id]) for contact_id in campaign.contact_ids]
+    assert len(claimed(db, parts[0], here)) == 1
+
+    with db.transaction() as settling:
+        settling.execute(
+            "SELECT FROM campaign_counters WHERE campaign_id = %s AND node_id = %s FOR UPDATE",
+            [campaign.id, shard_of(here.number_id)],
+        )
+        assert len(claimed(db, parts[1], there)) == 1
+
+    assert counts(db, campaign.id) == {"claimed": 2}
+    db.close()
 
 
 def test_a_suppressed_person_becomes_excluded_in_the_claim(db: Database) -> None:

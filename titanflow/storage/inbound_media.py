@@ -10,6 +10,7 @@ from typing import Any
 from psycopg.rows import class_row
 
 from titanflow.storage.database import Database
+from titanflow.storage.media import in_pieces
 from titanflow.storage.rows import fetch_one
 
 # An attempt whose node has died is begun again after so long; it is prolonged piece by piece.
@@ -121,17 +122,9 @@ def get(db: Database, message_id: int) -> dict[str, Any] | None:
 
 def pieces(db: Database, message_id: int) -> Iterator[bytes]:
     """Yield a file's bytes, one piece in memory at a time."""
-    position = 0
-    while True:
-        row = fetch_one(
-            db,
-            "SELECT bytes FROM inbound_media_pieces WHERE message_id = %(id)s AND position = %(position)s",
-            {"id": message_id, "position": position},
-        )
-        if row is None:
-            return
-        yield bytes(row["bytes"])
-        position += 1
+    return in_pieces(
+        db, "SELECT bytes FROM inbound_media_pieces WHERE message_id = %(id)s AND position = %(position)s", message_id
+    )
 
 
 _EXPIRE = """

@@ -1,7 +1,8 @@
 """Media files, in pieces, in PostgreSQL: every node can upload them, and no folder must be shared."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from itertools import count
+from typing import Any, LiteralString
 
 from titanflow.errors import Unavailable
 from titanflow.storage.database import Database
@@ -33,17 +34,16 @@ def insert(db: Database, values: dict[str, Any], pieces: Iterable[bytes]) -> tup
 
 def pieces(db: Database, media_id: int) -> Iterator[bytes]:
     """Yield a file's bytes, one piece in memory at a time."""
-    position = 0
-    while True:
-        row = fetch_one(
-            db,
-            "SELECT bytes FROM media_pieces WHERE media_id = %(id)s AND position = %(position)s",
-            {"id": media_id, "position": position},
-        )
+    return in_pieces(db, "SELECT bytes FROM media_pieces WHERE media_id = %(id)s AND position = %(position)s", media_id)
+
+
+def in_pieces(db: Database, statement: LiteralString, file_id: int) -> Iterator[bytes]:
+    """Yield what a statement finds for %(id)s at each %(position)s from 0 on, one piece in memory at a time."""
+    for position in count():
+        row = fetch_one(db, statement, {"id": file_id, "position": position})
         if row is None:
             return
         yield bytes(row["bytes"])
-        position += 1
 
 
 def get(db: Database, media_id: int) -> dict[str, Any] | None:
