@@ -34,6 +34,17 @@ def test_a_reply_is_claimed_by_the_holder_of_the_lease_alone_and_once(db: Databa
     assert outbox.claim(db, sender=holder, limit=10).claims == []
 
 
+@pytest.mark.parametrize("stopped", ["paused", "blocked"])
+def test_a_stopped_numbers_reply_waits_though_its_sender_has_not_heard_of_it(db: Database, stopped: str) -> None:
+    number = a_number(db)
+    sender = a_sender(db, number)
+    a_reply(db, a_conversation(db, number, wrote=_NOW))
+    with db.connection() as connection:
+        connection.execute("UPDATE phone_numbers SET state = %s", [stopped])
+
+    assert outbox.claim(db, sender=sender, limit=10).claims == []
+
+
 def test_replies_of_one_conversation_leave_one_after_the_other(db: Database) -> None:
     number = a_number(db)
     ana, bo = (a_conversation(db, number, phone=phone, wrote=_NOW) for phone in ("+491510000001", "+491510000002"))

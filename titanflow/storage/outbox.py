@@ -144,6 +144,8 @@ _CLAIM = f"""
         SELECT 1 FROM leases
         WHERE kind = 'number' AND resource_id = %(number_id)s AND epoch = %(epoch)s
           AND node_id = %(node_id)s AND expires_at > clock_timestamp()
+          -- A pause counts from its commit, not from when this number's tree has heard of it.
+          AND EXISTS (SELECT FROM phone_numbers WHERE id = %(number_id)s AND state = 'active')
         FOR SHARE
     ), suppressed AS (
         SELECT person.id, max(suppression.reason) AS reason, bool_or(suppression.reason = 'blacklisted') AS wholly
@@ -222,7 +224,7 @@ def claim(db: Database, *, sender: Sender, limit: int, portfolio_id: str | None 
     """Take due replies of a number, durably, before any byte leaves: at most one of each conversation.
 
     portfolio_id: set if the number's portfolio has a messaging limit. What may not be sent any more becomes `excluded`
-    or `failed` here. Nothing is taken unless the sender holds the lease.
+    or `failed` here. Nothing is taken unless the number is active and the sender holds its lease.
     Raises StorageUnavailable: what was claimed, if anything, will be found in doubt.
     """
     with db.connection() as connection:
